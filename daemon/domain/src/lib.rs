@@ -1,0 +1,24 @@
+//! The language that the rooms of the daemon share: requests, events, errors, limits, validation and the [`engine`]
+//! traits. Entry points: [`GenerationRequest`], [`resolve`](resolve::resolve), [`engine::Engine`], [`Error`].
+//! This crate must never know tokio, candle or tonic; it has no clock, thread, file or random source.
+
+pub mod engine;
+mod error;
+pub mod event;
+mod hash;
+pub mod limits;
+mod model;
+mod picture;
+mod request;
+pub mod resolve;
+mod size;
+
+pub use error::{Class, Error, FieldViolation, Reason};
+pub use hash::{BlobHash, GenerationId, RequestId};
+pub use model::{Guidance, ModelInfo, Pipeline};
+pub use picture::RgbImage;
+pub use request::{
+    DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RunPolicy,
+};
+pub use resolve::Plan;
+pub use size::Size;

@@ -1,0 +1,132 @@
+//! Every number that bounds something, unit last, each with its reason, and what must hold between them. Capabilities
+//! tell clients the ones that concern them.
+
+use std::time::Duration;
+
+/// Bytes of a prompt. The encoder sees at most 200 tokens in generate mode; an edit instruction of this size is about
+/// 2,000 tokens, as many as the largest source picture adds ten times over.
+pub const MAX_PROMPT_BYTES: usize = 8 * 1024;
+
+/// Bytes of a request id that a client chooses.
+pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Bytes of a model's name.
+pub const MAX_MODEL_NAME_BYTES: usize = 64;
+
+/// Working sizes are multiples of this many pixels: the VAE halves three times and the source is floored to 16.
+pub const SIZE_MULTIPLE_PX: u32 = 16;
+
+/// Longest edge of a result in pixels, whatever the model.
+pub const MAX_EDGE_PX: u32 = 8192;
+
+/// Pixels of a result or of a working size: 4096 x 4096.
+pub const MAX_OUTPUT_PIXELS: u64 = 4096 * 4096;
+
+/// Longest edge of a source picture in pixels.
+pub const MAX_SOURCE_EDGE_PX: u32 = 32_768;
+
+/// Pixels of a source picture: 64 megapixels, 192 MiB as RGB.
+pub const MAX_SOURCE_PIXELS: u64 = 64 * 1024 * 1024;
+
+/// Bytes that decoding one picture may allocate: 64 megapixels of 16-bit RGBA are 512 MiB.
+pub const MAX_DECODE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Bytes of a picture that stands in a request.
+pub const MAX_INLINE_IMAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of a result or preview that stands in an answer; larger ones are fetched by their hash.
+pub const MAX_INLINE_RESULT_BYTES: usize = 1024 * 1024;
+
+/// Bytes of one chunk of an upload or a download.
+pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Bytes of one gRPC message in either direction; the usual limit of clients is 4 MiB.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of one blob.
+pub const MAX_BLOB_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Bytes of all blobs that are kept in memory.
+pub const MAX_BLOB_STORE_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Uploads that may be under way at one time.
+pub const MAX_UPLOADS: usize = 32;
+
+/// An upload that nobody appends to is dropped after this time.
+pub const UPLOAD_IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// Denoising steps.
+pub const MAX_NUM_INFERENCE_STEPS: u32 = 100;
+
+/// Guidance scales.
+pub const MAX_GUIDANCE_SCALE: f32 = 30.0;
+
+/// Pictures of one generation.
+pub const MAX_NUM_IMAGES: u32 = 16;
+
+/// Generations that wait or run at one time.
+pub const MAX_QUEUED_GENERATIONS: usize = 64;
+
+/// Longest edge of a preview in pixels.
+pub const MAX_PREVIEW_EDGE_PX: u32 = 4096;
+
+/// Shortest longest-edge of a preview in pixels.
+pub const MIN_PREVIEW_EDGE_PX: u32 = 16;
+
+/// Longest time that a generation may be given.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest wait of a poll.
+pub const MAX_POLL_WAIT: Duration = Duration::from_secs(60);
+
+/// State events of a generation that are kept for watchers that come back; 16 pictures of 100 steps have 1,700.
+pub const MAX_KEPT_EVENTS: usize = 2048;
+
+/// State events that a watcher may lag behind before it is cut off; it comes back with its sequence number.
+pub const MAX_WATCH_LAG: usize = 256;
+
+/// Ended generations that can still be asked for.
+pub const MAX_KEPT_GENERATIONS: usize = 1000;
+
+/// How long an ended generation can still be asked for.
+pub const GENERATION_RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// Commands that may wait in front of an actor. Each generation has at most one command with each of the three actors, and
+/// some room is left for loads and unloads.
+pub const ACTOR_MAILBOX: usize = 128;
+
+/// Connections that may be open at one time, over all listeners.
+pub const MAX_CONNECTIONS: usize = 256;
+
+/// A connection that sends nothing is closed after this time.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// HTTP/1 headers must be complete within this time.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Streams of one HTTP/2 connection.
+pub const MAX_CONCURRENT_STREAMS: u32 = 128;
+
+/// Bytes of the headers of a request.
+pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// An actor that faults is rebuilt at most this many times within [`RESTART_WINDOW`].
+pub const MAX_RESTARTS: usize = 5;
+
+/// See [`MAX_RESTARTS`].
+pub const RESTART_WINDOW: Duration = Duration::from_secs(60);
+
+/// Running generations get this long to finish when the daemon is told to stop.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of the JSON header of a safetensors file; the published text encoder has 0.1 MiB.
+pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 16 * 1024 * 1024;
+
+const _: () = assert!(MAX_INLINE_IMAGE_BYTES + 2 * MAX_PROMPT_BYTES < MAX_MESSAGE_BYTES);
+const _: () = assert!(MAX_INLINE_RESULT_BYTES < MAX_MESSAGE_BYTES && MAX_CHUNK_BYTES < MAX_MESSAGE_BYTES);
+const _: () = assert!(MAX_SOURCE_PIXELS * 8 <= MAX_DECODE_BYTES);
+const _: () = assert!(MAX_OUTPUT_PIXELS <= MAX_SOURCE_PIXELS);
+const _: () = assert!(MAX_BLOB_BYTES <= MAX_BLOB_STORE_BYTES);
+const _: () = assert!(MAX_QUEUED_GENERATIONS < ACTOR_MAILBOX);
+const _: () = assert!((MAX_NUM_INFERENCE_STEPS + 4) * MAX_NUM_IMAGES < MAX_KEPT_EVENTS as u32);
+const _: () = assert!(MAX_EDGE_PX % SIZE_MULTIPLE_PX == 0);

@@ -1,0 +1,250 @@
+//! From a request to a plan: every default filled in, every size settled, every wrong field reported at once.
+
+use crate::engine::DenoiseSpec;
+use crate::limits::{
+    MAX_EDGE_PX, MAX_GUIDANCE_SCALE, MAX_NUM_IMAGES, MAX_NUM_INFERENCE_STEPS, MAX_OUTPUT_PIXELS, MAX_PROMPT_BYTES,
+    SIZE_MULTIPLE_PX,
+};
+use crate::{Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, Mode, ModelInfo, Reason, Size};
+
+/// Everything about a generation that is settled before work begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Generate or edit.
+    pub mode: Mode,
+    /// Name of the model.
+    pub model: String,
+    /// The prompt as given.
+    pub prompt: String,
+    /// The negative prompt; empty when not given.
+    pub negative_prompt: String,
+    /// Seed of the first picture; picture i has `seed + i`, wrapping.
+    pub seed: u64,
+    /// Size at which the model works, multiples of 16.
+    pub working: Size,
+    /// Size of the result.
+    pub output: Size,
+    /// Denoising steps, at least 1.
+    pub steps: u32,
+    /// Noise levels asked for; empty: the scheduler's own.
+    pub sigmas: Vec<f32>,
+    /// Strengths; `None` for a model without guidance.
+    pub guidance: Option<Guidance>,
+    /// Number of pictures, at least 1.
+    pub num_images: u32,
+    /// Encoding of the result.
+    pub output_format: ImageFormat,
+    /// What differs from what was asked and why, as sentences for a person.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The denoiser's part of the plan for picture `index`.
+    pub fn denoise_spec(&self, index: u32) -> DenoiseSpec {
+        DenoiseSpec {
+            size: self.working,
+            steps: self.steps,
+            sigmas: self.sigmas.clone(),
+            seed: self.seed.wrapping_add(u64::from(index)),
+            guidance: self.guidance,
+            edit: self.mode == Mode::Edit,
+        }
+    }
+}
+
+/// Resolves `request` for `model`.
+///
+/// `source` is the size of the source picture after its EXIF orientation, when there is one; `drawn_seed` is used when the request has no
+/// seed. Fails with [`Reason::InvalidRequest`] or [`Reason::ModelUnsupported`], naming every wrong field.
+pub fn resolve(
+    request: &GenerationRequest,
+    model: &ModelInfo,
+    source: Option<Size>,
+    drawn_seed: u64,
+) -> Result<Plan, Error> {
+    let mut check = Check::default();
+    let mode = check.mode(request);
+    check.prompts(request);
+    let (steps, sigmas) = check.schedule(request, model);
+    let guidance = check.guidance(request, model);
+    let num_images = check.range("spec.num_images", request.num_images.unwrap_or(1), 1, MAX_NUM_IMAGES);
+    let (working, output) = check.sizes(request, model, source.filter(|_| mode == Mode::Edit));
+    if !check.violations.is_empty() {
+        return Err(Error::fields(Reason::InvalidRequest, check.violations));
+    }
+    Ok(Plan {
+        mode,
+        model: model.name.clone(),
+        prompt: request.prompt.clone(),
+        negative_prompt: request.negative_prompt.clone(),
+        seed: request.seed.unwrap_or(drawn_seed),
+        working,
+        output,
+        steps,
+        sigmas,
+        guidance,
+        num_images,
+        output_format: request.output_format,
+        notes: check.notes,
+    })
+}
+
+#[derive(Default)]
+struct Check {
+    violations: Vec<FieldViolation>,
+    notes: Vec<String>,
+}
+
+impl Check {
+    fn wrong(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.violations.push(FieldViolation { field: field.into(), description: description.into() });
+    }
+
+    fn range(&mut self, field: &str, value: u32, least: u32, most: u32) -> u32 {
+        if value < least || value > most {
+            self.wrong(field, format!("{value} is outside of {least} to {most}"));
+        }
+        value
+    }
+
+    fn mode(&mut self, request: &GenerationRequest) -> Mode {
+        let given = request.image.is_some();
+        let mode = request.mode.unwrap_or(if given { Mode::Edit } else { Mode::Generate });
+        match (mode, given) {
+            (Mode::Edit, false) => self.wrong("spec.image", "an edit needs a picture: give one inline or by its hash"),
+            (Mode::Generate, true) => {
+                self.wrong("spec.image", "text to image takes no picture: leave it out, or set the mode to edit");
+            }
+            _ => {}
+        }
+        mode
+    }
+
+    fn prompts(&mut self, request: &GenerationRequest) {
+        if request.prompt.trim().is_empty() {
+            self.wrong("spec.prompt", "is empty: say what to draw or what to change");
+        }
+        for (field, text) in [("spec.prompt", &request.prompt), ("spec.negative_prompt", &request.negative_prompt)] {
+            if text.len() > MAX_PROMPT_BYTES {
+                let bytes = text.len();
+                self.wrong(field, format!("has {bytes} bytes, {MAX_PROMPT_BYTES} are allowed: shorten it"));
+            }
+            if text.contains('\0') {
+                self.wrong(field, "contains a NUL character: remove it");
+            }
+        }
+    }
+
+    fn schedule(&mut self, request: &GenerationRequest, model: &ModelInfo) -> (u32, Vec<f32>) {
+        let field = "spec.num_inference_steps";
+        if request.sigmas.is_empty() {
+            let steps = request.num_inference_steps.unwrap_or(model.default_steps);
+            return (self.range(field, steps, 1, MAX_NUM_INFERENCE_STEPS), Vec::new());
+        }
+        let count = request.sigmas.len() as u32;
+        if count > MAX_NUM_INFERENCE_STEPS {
+            self.wrong("spec.sigmas", format!("{count} values are given, {MAX_NUM_INFERENCE_STEPS} are allowed"));
+        }
+        if request.num_inference_steps.is_some_and(|steps| steps != count) {
+            self.wrong(field, format!("differs from the {count} sigmas: leave one of the two out"));
+        }
+        for (i, &sigma) in request.sigmas.iter().enumerate() {
+            let above = if i == 0 { 1.0 } else { request.sigmas[i - 1] };
+            let falls = if i == 0 { sigma <= above } else { sigma < above };
+            if !(sigma > 0.0 && falls) {
+                self.wrong(
+                    format!("spec.sigmas[{i}]"),
+                    format!("{sigma} is not in (0, 1] and below the one before it"),
+                );
+                break;
+            }
+        }
+        (count, request.sigmas.clone())
+    }
+
+    fn guidance(&mut self, request: &GenerationRequest, model: &ModelInfo) -> Option<Guidance> {
+        let asked = [
+            ("spec.guidance_scale", request.guidance_scale),
+            ("spec.image_guidance_scale", request.image_guidance_scale),
+        ];
+        for (field, value) in asked {
+            if value.is_some_and(|v| !(0.0..=MAX_GUIDANCE_SCALE).contains(&v)) {
+                self.wrong(field, format!("must be a number from 0 to {MAX_GUIDANCE_SCALE}"));
+            }
+        }
+        let Some(default) = model.guidance else {
+            let ignored: Vec<_> = asked.iter().filter(|(_, v)| v.is_some()).map(|(f, _)| &f[5..]).collect();
+            if !ignored.is_empty() {
+                self.notes.push(format!("{} has no guidance: {} is ignored", model.name, ignored.join(" and ")));
+            }
+            if !request.negative_prompt.is_empty() {
+                self.notes.push(format!("{} has no guidance: negative_prompt is ignored", model.name));
+            }
+            return None;
+        };
+        Some(Guidance {
+            guidance_scale: request.guidance_scale.unwrap_or(default.guidance_scale),
+            image_guidance_scale: request.image_guidance_scale.unwrap_or(default.image_guidance_scale),
+        })
+    }
+
+    /// Working size and size of the result.
+    fn sizes(&mut self, request: &GenerationRequest, model: &ModelInfo, source: Option<Size>) -> (Size, Size) {
+        let asked = match (request.width, request.height) {
+            (Some(width), Some(height)) => Some(Size { width, height }),
+            (None, None) => None,
+            (given, _) => {
+                let missing = if given.is_some() { "spec.height" } else { "spec.width" };
+                self.wrong(missing, "give both width and height, or neither");
+                None
+            }
+        };
+        let Some(asked) = asked else {
+            let Some(source) = source else { return (model.native, model.native) };
+            let working = model.working_size_for(source);
+            let output = self.result_of_source(source);
+            if working != output {
+                self.notes.push(format!("the model works at {working}; the result is scaled to {output}"));
+            }
+            return (working, output);
+        };
+        let width = self.edge("spec.width", asked.width, model);
+        let height = self.edge("spec.height", asked.height, model);
+        let working = Size { width, height };
+        if working.pixels() > MAX_OUTPUT_PIXELS {
+            self.wrong("spec.width", format!("{working} has more than {MAX_OUTPUT_PIXELS} pixels: ask for less"));
+        }
+        if working != asked {
+            self.notes.push(format!("{asked} was rounded to {working}, multiples of {SIZE_MULTIPLE_PX}"));
+        }
+        (working, working)
+    }
+
+    /// An edit without a size has the source's size, made smaller when that is over the limits of a result.
+    fn result_of_source(&mut self, source: Size) -> Size {
+        let by_pixels = (MAX_OUTPUT_PIXELS as f64 / source.pixels() as f64).sqrt();
+        let by_edge = f64::from(MAX_EDGE_PX) / f64::from(source.width.max(source.height));
+        let scale = by_pixels.min(by_edge);
+        if scale >= 1.0 {
+            return source;
+        }
+        let side = |length: u32| ((f64::from(length) * scale).floor() as u32).max(1);
+        let output = Size { width: side(source.width), height: side(source.height) };
+        self.notes.push(format!("the source of {source} is larger than a result may be; the result has {output}"));
+        output
+    }
+
+    fn edge(&mut self, field: &str, length: u32, model: &ModelInfo) -> u32 {
+        let (least, most) = (model.min_edge_px, model.max_edge_px.min(MAX_EDGE_PX));
+        let multiple = SIZE_MULTIPLE_PX;
+        let rounded = (length / multiple + u32::from(length % multiple >= multiple / 2)).saturating_mul(multiple);
+        if rounded < least || rounded > most {
+            self.wrong(field, format!("{length} is outside of the {least} to {most} pixels of {}", model.name));
+        }
+        rounded
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+//! Tests of resolving: defaults, rounding, and that every wrong field is named.
+
+use super::*;
+use crate::{BlobHash, Pipeline};
+
+fn model() -> ModelInfo {
+    ModelInfo {
+        name: "test".into(),
+        description: String::new(),
+        demonstration: false,
+        license: String::new(),
+        pipeline: Pipeline::Mobile,
+        native: Size { width: 128, height: 128 },
+        min_edge_px: 64,
+        max_edge_px: 512,
+        default_steps: 4,
+        guidance: None,
+        parameters: 0,
+        file_bytes: 0,
+    }
+}
+
+fn request() -> GenerationRequest {
+    GenerationRequest {
+        mode: None,
+        model: None,
+        prompt: "a red circle".into(),
+        negative_prompt: String::new(),
+        image: None,
+        width: None,
+        height: None,
+        num_inference_steps: None,
+        sigmas: Vec::new(),
+        guidance_scale: None,
+        image_guidance_scale: None,
+        seed: None,
+        num_images: None,
+        output_format: ImageFormat::Png,
+    }
+}
+
+fn fields(error: &Error) -> Vec<&str> {
+    error.violations.iter().map(|v| v.field.as_str()).collect()
+}
+
+#[test]
+fn defaults_are_the_models() {
+    let plan = resolve(&request(), &model(), None, 7).unwrap();
+    assert_eq!((plan.mode, plan.seed, plan.steps, plan.num_images), (Mode::Generate, 7, 4, 1));
+    assert_eq!(plan.working, Size { width: 128, height: 128 });
+    assert!(plan.notes.is_empty());
+}
+
+#[test]
+fn an_edit_keeps_the_sources_size_and_works_in_the_native_area() {
+    let asked = GenerationRequest { image: Some(BlobHash([0; 32])), ..request() };
+    let source = Size { width: 640, height: 320 };
+    let plan = resolve(&asked, &model(), Some(source), 0).unwrap();
+    assert_eq!(plan.mode, Mode::Edit);
+    assert_eq!(plan.output, source);
+    assert_eq!(plan.working, Size { width: 176, height: 96 });
+    assert_eq!(plan.notes.len(), 1);
+}
+
+#[test]
+fn given_sizes_are_rounded_and_noted() {
+    let asked = GenerationRequest { width: Some(250), height: Some(180), ..request() };
+    let plan = resolve(&asked, &model(), None, 0).unwrap();
+    assert_eq!(plan.output, Size { width: 256, height: 176 });
+    assert!(plan.notes[0].contains("250x180 was rounded to 256x176"));
+}
+
+#[test]
+fn every_wrong_field_is_named_at_once() {
+    let asked = GenerationRequest {
+        prompt: " ".into(),
+        width: Some(7),
+        height: Some(100_000),
+        guidance_scale: Some(f32::NAN),
+        image_guidance_scale: Some(-1.0),
+        num_inference_steps: Some(0),
+        num_images: Some(17),
+        ..request()
+    };
+    let error = resolve(&asked, &model(), None, 0).unwrap_err();
+    assert_eq!(error.reason, Reason::InvalidRequest);
+    let expected = [
+        "spec.prompt",
+        "spec.num_inference_steps",
+        "spec.guidance_scale",
+        "spec.image_guidance_scale",
+        "spec.num_images",
+        "spec.width",
+        "spec.height",
+    ];
+    assert_eq!(fields(&error), expected);
+}
+
+#[test]
+fn sigmas_must_fall() {
+    for sigmas in [vec![1.0, 1.0], vec![f32::NAN], vec![0.5, 0.7], vec![0.0], vec![2.0]] {
+        let error = resolve(&GenerationRequest { sigmas, ..request() }, &model(), None, 0).unwrap_err();
+        assert!(fields(&error)[0].starts_with("spec.sigmas["));
+    }
+    let plan = resolve(&GenerationRequest { sigmas: vec![1.0, 0.5], ..request() }, &model(), None, 0).unwrap();
+    assert_eq!(plan.steps, 2);
+}
+
+#[test]
+fn a_picture_and_the_mode_must_agree() {
+    let edit_without = GenerationRequest { mode: Some(Mode::Edit), ..request() };
+    let generate_with = GenerationRequest { mode: Some(Mode::Generate), image: Some(BlobHash([0; 32])), ..request() };
+    for asked in [edit_without, generate_with] {
+        assert_eq!(fields(&resolve(&asked, &model(), None, 0).unwrap_err()), ["spec.image"]);
+    }
+}
+
+#[test]
+fn seeds_of_a_batch_wrap() {
+    let asked = GenerationRequest { seed: Some(u64::MAX), num_images: Some(2), ..request() };
+    let plan = resolve(&asked, &model(), None, 0).unwrap();
+    assert_eq!(plan.denoise_spec(1).seed, 0);
+}

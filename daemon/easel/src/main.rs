@@ -1,0 +1,2 @@
+//! Easel.
+fn main() {}
