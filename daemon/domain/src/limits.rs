@@ -40,6 +40,9 @@ pub const MAX_INLINE_RESULT_BYTES: usize = 1024 * 1024;
 /// Bytes of one chunk of an upload or a download.
 pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
 
+/// Bytes of all pictures that stand in one answer; further ones are fetched by their hash.
+pub const MAX_INLINE_ANSWER_BYTES: usize = 3 * 1024 * 1024;
+
 /// Bytes of one gRPC message in either direction; the usual limit of clients is 4 MiB.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -104,6 +107,19 @@ pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// HTTP/1 headers must be complete within this time.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An HTTP/2 connection that has been silent for this long is asked for a sign of life.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// A connection that does not answer is closed after this time.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A daemon that is told to stop reports NOT_SERVING and goes on accepting for this long, so that a proxy in front of it
+/// loses no request; checks of health every second see it in time.
+pub const LAME_DUCK: Duration = Duration::from_secs(3);
+
+/// Streams get this long for their last bytes after the last generation has ended.
+pub const STREAM_FLUSH: Duration = Duration::from_secs(2);
+
 /// Streams of one HTTP/2 connection.
 pub const MAX_CONCURRENT_STREAMS: u32 = 128;
 
@@ -116,6 +132,20 @@ pub const MAX_RESTARTS: usize = 5;
 /// See [`MAX_RESTARTS`].
 pub const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
+/// An actor that is busy and passes no checkpoint for this long is taken for frozen; the longest part between two checkpoints, one block of the
+/// U-Net at the largest size on a slow machine, stays well below.
+pub const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// Generations of one urgency that may have begun at one time: one in each actor, one that is written, and the rest wait
+/// without holding intermediate results.
+pub const MAX_BEGUN_GENERATIONS: usize = 4;
+
+/// Pictures that may be decoded, resized or encoded at one time, beside the actors.
+pub const PIXEL_WORKERS: usize = 2;
+
+/// Bytes of decoded source pictures that waiting and running generations may hold together: five of the largest.
+pub const MAX_HELD_SOURCE_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Running generations get this long to finish when the daemon is told to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -124,9 +154,11 @@ pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 16 * 1024 * 1024;
 
 const _: () = assert!(MAX_INLINE_IMAGE_BYTES + 2 * MAX_PROMPT_BYTES < MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_INLINE_RESULT_BYTES < MAX_MESSAGE_BYTES && MAX_CHUNK_BYTES < MAX_MESSAGE_BYTES);
+const _: () = assert!(MAX_INLINE_RESULT_BYTES <= MAX_INLINE_ANSWER_BYTES && MAX_INLINE_ANSWER_BYTES < MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_SOURCE_PIXELS * 8 <= MAX_DECODE_BYTES);
 const _: () = assert!(MAX_OUTPUT_PIXELS <= MAX_SOURCE_PIXELS);
 const _: () = assert!(MAX_BLOB_BYTES <= MAX_BLOB_STORE_BYTES);
 const _: () = assert!(MAX_QUEUED_GENERATIONS < ACTOR_MAILBOX);
 const _: () = assert!((MAX_NUM_INFERENCE_STEPS + 4) * MAX_NUM_IMAGES < MAX_KEPT_EVENTS as u32);
+const _: () = assert!(MAX_SOURCE_PIXELS * 3 <= MAX_HELD_SOURCE_BYTES);
 const _: () = assert!(MAX_EDGE_PX % SIZE_MULTIPLE_PX == 0);

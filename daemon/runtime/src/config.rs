@@ -1,0 +1,35 @@
+//! What the binary decides about the runtime.
+
+use std::time::Duration;
+
+use easel_domain::limits;
+
+/// Settings of a [`Runtime`](crate::Runtime); the binary fills them from its configuration.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// Generations that may wait or run at one time, 1 to [`limits::MAX_QUEUED_GENERATIONS`].
+    pub max_queued_generations: usize,
+    /// Bytes of all blobs in memory, begun uploads included.
+    pub max_blob_store_bytes: u64,
+    /// Model of requests that name none; `None`: the first that the engine lists.
+    pub default_model: Option<String>,
+    /// Stages on the CPU that may compute at one time, at least 1; 1 on small machines, where one stage uses every core.
+    pub cpu_slots: usize,
+    /// An actor that is busy and passes no checkpoint for this long is taken for frozen.
+    pub stall_limit: Duration,
+    /// How long running generations may go on when the runtime drains.
+    pub drain_timeout: Duration,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            max_queued_generations: limits::MAX_QUEUED_GENERATIONS,
+            max_blob_store_bytes: limits::MAX_BLOB_STORE_BYTES,
+            default_model: None,
+            cpu_slots: 1,
+            stall_limit: limits::STALL_LIMIT,
+            drain_timeout: limits::DRAIN_TIMEOUT,
+        }
+    }
+}
