@@ -148,12 +148,21 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// What the error is about: kind ("model", "blob", "generation", "file") and name.
     pub resource: Option<(&'static str, String)>,
+    /// Values that a program needs to mend it, by their names, for example `expected_offset`.
+    pub metadata: Vec<(&'static str, String)>,
 }
 
 impl Error {
     /// An error without details.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), violations: Vec::new(), retry_after: None, resource: None }
+        Self {
+            reason,
+            message: message.into(),
+            violations: Vec::new(),
+            retry_after: None,
+            resource: None,
+            metadata: Vec::new(),
+        }
     }
 
     /// One wrong field.
@@ -171,6 +180,13 @@ impl Error {
     #[must_use]
     pub fn about(mut self, kind: &'static str, name: impl Into<String>) -> Self {
         self.resource = Some((kind, name.into()));
+        self
+    }
+
+    /// Adds a value for programs.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.metadata.push((name, value.to_string()));
         self
     }
 

@@ -89,6 +89,10 @@ pub fn resolve(
     })
 }
 
+/// Special tokens of Qwen3-VL whose place the encoder fills with a picture; one more in a prompt would have no picture to
+/// take.
+const PICTURE_TOKENS: [&str; 4] = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"];
+
 #[derive(Default)]
 struct Check {
     violations: Vec<FieldViolation>,
@@ -131,6 +135,9 @@ impl Check {
             }
             if text.contains('\0') {
                 self.wrong(field, "contains a NUL character: remove it");
+            }
+            if let Some(token) = PICTURE_TOKENS.into_iter().find(|token| text.contains(token)) {
+                self.wrong(field, format!("contains {token}, which stands for a picture inside the model: remove it"));
             }
         }
     }

@@ -97,6 +97,20 @@ fn every_wrong_field_is_named_at_once() {
 }
 
 #[test]
+fn a_prompt_holds_no_token_of_a_picture() {
+    let asked = GenerationRequest {
+        prompt: "a <|image_pad|> circle".into(),
+        negative_prompt: "<|vision_start|>".into(),
+        ..request()
+    };
+    let error = resolve(&asked, &model(), None, 0).unwrap_err();
+    assert_eq!(fields(&error), ["spec.prompt", "spec.negative_prompt"]);
+    assert!(error.message.contains("<|image_pad|>"));
+    let harmless = GenerationRequest { prompt: "a <circle> |image|".into(), ..request() };
+    resolve(&harmless, &model(), None, 0).unwrap();
+}
+
+#[test]
 fn sigmas_must_fall() {
     for sigmas in [vec![1.0, 1.0], vec![f32::NAN], vec![0.5, 0.7], vec![0.0], vec![2.0]] {
         let error = resolve(&GenerationRequest { sigmas, ..request() }, &model(), None, 0).unwrap_err();
