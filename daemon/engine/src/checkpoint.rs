@@ -1,0 +1,132 @@
+//! Where the files of a checkpoint come from: a diffusers folder on disk, or bytes that are compiled into the program.
+//! Everything above this file sees names relative to the checkpoint (`unet/config.json`) and nothing else.
+
+mod header;
+mod mapped;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::Device;
+use serde::de::DeserializeOwned;
+
+use crate::error::LoadError;
+use crate::weights::Weights;
+
+pub(crate) use header::{Entry, Format, read_header};
+
+/// A file that is compiled in: its name relative to the checkpoint, with `/`, and its bytes.
+pub type EmbeddedFile = (&'static str, &'static [u8]);
+
+/// A checkpoint in the layout of diffusers. Cheap to clone; holds no weights.
+#[derive(Clone, Debug)]
+pub struct Checkpoint(Arc<Source>);
+
+#[derive(Debug)]
+enum Source {
+    Folder(PathBuf),
+    Embedded(&'static [EmbeddedFile]),
+}
+
+/// The bytes of a file, mapped from disk or compiled in; shared, so that a table may stay where it is.
+#[derive(Clone)]
+pub(crate) enum FileBytes {
+    Mapped(Arc<memmap2::Mmap>),
+    Embedded(&'static [u8]),
+}
+
+impl FileBytes {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// A checkpoint on disk. Nothing is read yet.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Self(Arc::new(Source::Folder(path.into())))
+    }
+
+    /// A checkpoint that is compiled in.
+    pub fn embedded(files: &'static [EmbeddedFile]) -> Self {
+        Self(Arc::new(Source::Embedded(files)))
+    }
+
+    /// True when there is such a file. `file` is relative to the checkpoint.
+    pub fn contains(&self, file: &str) -> bool {
+        match &*self.0 {
+            Source::Folder(root) => root.join(file).is_file(),
+            Source::Embedded(files) => files.iter().any(|(name, _)| *name == file),
+        }
+    }
+
+    /// The names of the files of a component, without the component's name, sorted.
+    pub fn files_in(&self, component: &str) -> Vec<String> {
+        let mut names: Vec<String> = match &*self.0 {
+            Source::Folder(root) => std::fs::read_dir(root.join(component))
+                .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+                .unwrap_or_default(),
+            Source::Embedded(files) => files
+                .iter()
+                .filter_map(|(name, _)| name.strip_prefix(component)?.strip_prefix('/'))
+                .map(str::to_owned)
+                .collect(),
+        };
+        names.sort();
+        names
+    }
+
+    /// Reads a small file (configuration, tokenizer) whole. Fails when it is missing or unreadable.
+    pub fn read(&self, file: &str) -> Result<Cow<'static, [u8]>, LoadError> {
+        match &*self.0 {
+            Source::Folder(root) => std::fs::read(root.join(file)).map(Cow::Owned).map_err(|e| io_error(file, e)),
+            Source::Embedded(_) => self.embedded_bytes(file).map(Cow::Borrowed),
+        }
+    }
+
+    /// Reads and parses a JSON file. Fails when it is missing, unreadable or not what `T` expects.
+    pub fn json<T: DeserializeOwned>(&self, file: &str) -> Result<T, LoadError> {
+        let bytes = self.read(file)?;
+        serde_json::from_slice(&bytes).map_err(|e| LoadError::config(file, format!("{e}; compare it with the published file")))
+    }
+
+    /// Opens the weights of a component (`unet`, `vae`, `text_encoder`): reads the headers, not the tensors, which come
+    /// one by one to `device` as f32.
+    pub fn weights(&self, component: &str, device: &Device) -> Result<Weights, LoadError> {
+        Weights::open(self, component, device)
+    }
+
+    /// The folder on disk; `None` when the checkpoint is compiled in.
+    pub fn path(&self) -> Option<&Path> {
+        match &*self.0 {
+            Source::Folder(root) => Some(root),
+            Source::Embedded(_) => None,
+        }
+    }
+
+    pub(crate) fn map(&self, file: &str) -> Result<FileBytes, LoadError> {
+        match &*self.0 {
+            Source::Folder(root) => {
+                mapped::map(&root.join(file)).map(|m| FileBytes::Mapped(Arc::new(m))).map_err(|e| io_error(file, e))
+            }
+            Source::Embedded(_) => self.embedded_bytes(file).map(FileBytes::Embedded),
+        }
+    }
+
+    fn embedded_bytes(&self, file: &str) -> Result<&'static [u8], LoadError> {
+        let Source::Embedded(files) = &*self.0 else { return Err(LoadError::MissingFile { file: file.into() }) };
+        let found = files.iter().find(|(name, _)| *name == file);
+        found.map(|(_, bytes)| *bytes).ok_or_else(|| LoadError::MissingFile { file: file.into() })
+    }
+}
+
+fn io_error(file: &str, source: std::io::Error) -> LoadError {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => LoadError::MissingFile { file: file.into() },
+        _ => LoadError::Unreadable { file: file.into(), source },
+    }
+}

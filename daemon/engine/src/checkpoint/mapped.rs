@@ -1,0 +1,20 @@
+//! Memory maps of weight files: the only unsafe code of this crate.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+/// Maps a regular file for reading.
+pub(super) fn map(path: &Path) -> io::Result<Mmap> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    // SAFETY: the map is read-only and private to this process. What remains is another process that cuts or rewrites the
+    // file while it is mapped; a checkpoint is published once and replaced as a whole, and the documentation of
+    // `Checkpoint::folder` users (the model registry) says that a folder in use must not be edited in place.
+    unsafe { Mmap::map(&file) }
+}
