@@ -60,7 +60,7 @@ impl Easel {
         let client = Self { transport: connect::connect(target).await?, target: target.clone() };
         match tokio::time::timeout(HELLO_TIMEOUT, client.version()).await {
             Ok(Ok(_)) => Ok(client),
-            Ok(Err(error)) if error.is_connection() => Err(Error::cannot_connect(target, error.message)),
+            Ok(Err(error)) if error.is_connection() => Err(Error::cannot_connect(target, error)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::cannot_connect(target, format!("no answer within {HELLO_TIMEOUT:?}"))),
         }

@@ -6,6 +6,7 @@ mod details;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use easel_proto::v1;
@@ -43,9 +44,13 @@ pub struct Resource {
     pub name: String,
 }
 
-/// What went wrong, for programs and for persons.
+/// What went wrong, for programs and for persons; its fields are those of [`Problem`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Error {
+pub struct Error(Box<Problem>);
+
+/// The parts of an [`Error`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
     /// gRPC status code.
     pub code: Code,
     /// Stable reason, for programs: from `google.rpc.ErrorInfo`, or one of [`reason`].
@@ -65,7 +70,7 @@ pub struct Error {
 impl Error {
     /// An error with a reason and a message and no details.
     pub fn new(code: Code, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Problem {
             code,
             reason: reason.into(),
             message: message.into(),
@@ -73,7 +78,7 @@ impl Error {
             retry_after: None,
             resource: None,
             metadata: BTreeMap::new(),
-        }
+        }))
     }
 
     /// True when no daemon could be reached, or the connection to it was lost for good.
@@ -100,8 +105,29 @@ impl Error {
 
     /// The error in an event that ends a generation.
     pub(crate) fn from_generation(error: v1::GenerationError) -> Self {
-        let retry_after = error.retry_after.and_then(|wait| Duration::try_from(wait).ok());
-        Self { retry_after, ..Self::new(Code::from_i32(error.code), error.reason, error.message) }
+        let mut own = Self::new(Code::from_i32(error.code), error.reason, error.message);
+        own.retry_after = error.retry_after.and_then(|wait| Duration::try_from(wait).ok());
+        let violation = |v: v1::FieldViolation| FieldViolation { field: v.field, description: v.description };
+        own.violations = error.violations.into_iter().map(violation).collect();
+        if !error.resource_name.is_empty() {
+            own.resource = Some(Resource { kind: error.resource_type, name: error.resource_name });
+        }
+        own.metadata = error.metadata.into_iter().collect();
+        own
+    }
+}
+
+impl Deref for Error {
+    type Target = Problem;
+
+    fn deref(&self) -> &Problem {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Problem {
+        &mut self.0
     }
 }
 

@@ -41,7 +41,7 @@ mod transfer;
 pub use client::{Easel, LoadStream};
 pub use connect::Target;
 pub use discovery::Discovery;
-pub use error::{Error, FieldViolation, Resource, reason};
+pub use error::{Error, FieldViolation, Problem, Resource, reason};
 pub use event::{Ended, Event, EventKind, Succeeded};
 pub use request::{GenerationBuilder, Previews};
 pub use stream::GenerationStream;

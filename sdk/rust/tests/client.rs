@@ -87,6 +87,7 @@ async fn a_failure_ends_the_stream_with_the_daemons_reason() {
     let stream = mock.client().await.generate("x").start().await.expect("started");
     let error = stream.finish().await.expect_err("it failed");
     assert_eq!((error.code, error.reason.as_str()), (Code::Internal, "ENGINE_FAULT"));
+    assert_eq!(error.resource.as_ref().map(|about| about.name.as_str()), Some("gen_1"));
     assert_eq!(mock.script.watched().len(), 0);
 }
 

@@ -362,7 +362,9 @@ pub(crate) fn failed(sequence: u64) -> Item {
         code: Code::Internal as i32,
         reason: "ENGINE_FAULT".to_owned(),
         message: "a stage panicked".to_owned(),
-        retry_after: None,
+        resource_type: "generation".to_owned(),
+        resource_name: "gen_1".to_owned(),
+        ..Default::default()
     };
     let ended = v1::Ended { state: v1::GenerationState::Failed.into(), error: Some(error), timings: Vec::new() };
     event(sequence, Kind::Ended(ended))
