@@ -1,0 +1,120 @@
+//! The enums of the domain and those of the protocol, value by value.
+
+use easel_domain::event::{Stage, State};
+use easel_domain::{DisconnectPolicy, ImageFormat, Mode, Pipeline, PreviewKind, Priority};
+use easel_proto::v1;
+
+/// `UNSPECIFIED` is `None`: edit when there is a picture.
+pub(crate) fn mode(wire: v1::Mode) -> Option<Mode> {
+    match wire {
+        v1::Mode::Unspecified => None,
+        v1::Mode::Generate => Some(Mode::Generate),
+        v1::Mode::Edit => Some(Mode::Edit),
+    }
+}
+
+/// See [`mode`].
+pub(crate) fn wire_mode(mode: Mode) -> v1::Mode {
+    match mode {
+        Mode::Generate => v1::Mode::Generate,
+        Mode::Edit => v1::Mode::Edit,
+    }
+}
+
+/// `UNSPECIFIED` is interactive.
+pub(crate) fn priority(wire: v1::Priority) -> Priority {
+    match wire {
+        v1::Priority::Live => Priority::Live,
+        v1::Priority::Unspecified | v1::Priority::Interactive => Priority::Interactive,
+        v1::Priority::Batch => Priority::Batch,
+    }
+}
+
+/// `UNSPECIFIED` is what the call says.
+pub(crate) fn on_disconnect(wire: v1::DisconnectPolicy, default: DisconnectPolicy) -> DisconnectPolicy {
+    match wire {
+        v1::DisconnectPolicy::Unspecified => default,
+        v1::DisconnectPolicy::Cancel => DisconnectPolicy::Cancel,
+        v1::DisconnectPolicy::Keep => DisconnectPolicy::Keep,
+    }
+}
+
+/// `UNSPECIFIED` is off.
+pub(crate) fn preview_kind(wire: v1::PreviewKind) -> Option<PreviewKind> {
+    match wire {
+        v1::PreviewKind::Unspecified | v1::PreviewKind::Off => None,
+        v1::PreviewKind::Projection => Some(PreviewKind::Projection),
+        v1::PreviewKind::Decoded => Some(PreviewKind::Decoded),
+    }
+}
+
+/// See [`preview_kind`].
+pub(crate) fn wire_preview_kind(kind: PreviewKind) -> v1::PreviewKind {
+    match kind {
+        PreviewKind::Projection => v1::PreviewKind::Projection,
+        PreviewKind::Decoded => v1::PreviewKind::Decoded,
+    }
+}
+
+/// `UNSPECIFIED` is PNG for results and JPEG for previews.
+pub(crate) fn format(wire: v1::ImageFormat, default: ImageFormat) -> ImageFormat {
+    match wire {
+        v1::ImageFormat::Unspecified => default,
+        v1::ImageFormat::Png => ImageFormat::Png,
+        v1::ImageFormat::Jpeg => ImageFormat::Jpeg,
+        v1::ImageFormat::Webp => ImageFormat::WebP,
+        v1::ImageFormat::Tiff => ImageFormat::Tiff,
+    }
+}
+
+/// See [`format`].
+pub(crate) fn wire_format(format: ImageFormat) -> v1::ImageFormat {
+    match format {
+        ImageFormat::Png => v1::ImageFormat::Png,
+        ImageFormat::Jpeg => v1::ImageFormat::Jpeg,
+        ImageFormat::WebP => v1::ImageFormat::Webp,
+        ImageFormat::Tiff => v1::ImageFormat::Tiff,
+    }
+}
+
+/// `UNSPECIFIED` is no state.
+pub(crate) fn state(wire: v1::GenerationState) -> Option<State> {
+    match wire {
+        v1::GenerationState::Unspecified => None,
+        v1::GenerationState::Queued => Some(State::Queued),
+        v1::GenerationState::Running => Some(State::Running),
+        v1::GenerationState::Succeeded => Some(State::Succeeded),
+        v1::GenerationState::Failed => Some(State::Failed),
+        v1::GenerationState::Cancelled => Some(State::Cancelled),
+    }
+}
+
+/// See [`state`].
+pub(crate) fn wire_state(state: State) -> v1::GenerationState {
+    match state {
+        State::Queued => v1::GenerationState::Queued,
+        State::Running => v1::GenerationState::Running,
+        State::Succeeded => v1::GenerationState::Succeeded,
+        State::Failed => v1::GenerationState::Failed,
+        State::Cancelled => v1::GenerationState::Cancelled,
+    }
+}
+
+/// Stages go out only.
+pub(crate) fn wire_stage(stage: Stage) -> v1::Stage {
+    match stage {
+        Stage::EncodePrompt => v1::Stage::EncodePrompt,
+        Stage::EncodeImage => v1::Stage::EncodeImage,
+        Stage::Denoise => v1::Stage::Denoise,
+        Stage::Decode => v1::Stage::Decode,
+        Stage::Finish => v1::Stage::Finish,
+    }
+}
+
+/// Pipelines go out only.
+pub(crate) fn wire_pipeline(pipeline: Pipeline) -> v1::Pipeline {
+    match pipeline {
+        Pipeline::Mobile => v1::Pipeline::Mobile,
+        Pipeline::Base => v1::Pipeline::Base,
+    }
+}

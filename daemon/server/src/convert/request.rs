@@ -1,0 +1,168 @@
+//! What a client asks for: `GenerationSpec` and `RunPolicy` to the domain's request and policy.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use easel_domain::limits::{
+    MAX_EDGE_PX, MAX_INLINE_IMAGE_BYTES, MAX_NUM_INFERENCE_STEPS, MAX_PREVIEW_EDGE_PX, MAX_TIMEOUT, MIN_PREVIEW_EDGE_PX,
+    SIZE_MULTIPLE_PX,
+};
+use easel_domain::resolve::resolve;
+use easel_domain::{
+    BlobHash, DisconnectPolicy, Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, ModelInfo, Pipeline,
+    PreviewPolicy, RunPolicy, Size,
+};
+use easel_proto::v1;
+
+use super::{Check, names};
+
+/// Shortest time that a generation may be given.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// A request that is structurally right.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    /// Which picture to make. Its source is not set yet when there is an `inline` one.
+    pub(crate) request: GenerationRequest,
+    /// The source picture that came along, to be stored before the request is made.
+    pub(crate) inline: Option<Bytes>,
+    /// How it is run.
+    pub(crate) policy: RunPolicy,
+}
+
+/// Converts what `RunGeneration` and `CreateGeneration` ask for.
+///
+/// `deadline` is what is left of the call's own deadline; the shorter of the two limits counts. Names every wrong field at once: what
+/// only a model can judge is added when something else is wrong already, judged by a model that can do everything.
+pub(crate) fn submission(
+    spec: Option<v1::GenerationSpec>,
+    policy: Option<v1::RunPolicy>,
+    on_disconnect: DisconnectPolicy,
+    deadline: Option<Duration>,
+) -> Result<Submission, Error> {
+    let mut check = Check::default();
+    let (request, inline) = generation(&mut check, spec.unwrap_or_default());
+    let mut policy = run_policy(&mut check, policy.unwrap_or_default(), on_disconnect);
+    if !check.is_clean() {
+        check.merge(wrong_for_any_model(&request, inline.is_some()));
+    }
+    if let Some(deadline) = deadline {
+        let deadline = deadline.clamp(MIN_TIMEOUT, MAX_TIMEOUT);
+        policy.timeout = Some(policy.timeout.map_or(deadline, |timeout| timeout.min(deadline)));
+    }
+    check.finish(Submission { request, inline, policy })
+}
+
+fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Option<Bytes>) {
+    let mode = check.known("spec.mode", spec.mode, "Mode").and_then(names::mode);
+    let (image, inline) = source(check, spec.image);
+    for (field, value) in
+        [("spec.guidance_scale", spec.guidance_scale), ("spec.image_guidance_scale", spec.image_guidance_scale)]
+    {
+        value.into_iter().for_each(|value| check.finite(field, value));
+    }
+    for (i, &sigma) in spec.sigmas.iter().enumerate() {
+        check.finite(format!("spec.sigmas[{i}]"), sigma);
+    }
+    let request = GenerationRequest {
+        mode,
+        model: Some(spec.model).filter(|name| !name.is_empty()),
+        prompt: spec.prompt,
+        negative_prompt: spec.negative_prompt,
+        image,
+        width: spec.width,
+        height: spec.height,
+        num_inference_steps: spec.num_inference_steps,
+        sigmas: spec.sigmas,
+        guidance_scale: spec.guidance_scale,
+        image_guidance_scale: spec.image_guidance_scale,
+        seed: spec.seed,
+        num_images: spec.num_images,
+        output_format: image_format(check, "spec.output_format", spec.output_format, ImageFormat::Png),
+    };
+    (request, inline)
+}
+
+/// The source picture by its hash, or inline. A wrong hash still counts as a picture, so that nothing else is found wrong with it.
+fn source(check: &mut Check, image: Option<v1::ImageSource>) -> (Option<BlobHash>, Option<Bytes>) {
+    use v1::image_source::Source;
+    match image.map(|image| image.source) {
+        None => (None, None),
+        Some(None) => {
+            check.wrong("spec.image", "holds no picture: set `inline` or `sha256`");
+            (Some(BlobHash([0; 32])), None)
+        }
+        Some(Some(Source::Sha256(text))) => {
+            let hash = check.hash("spec.image.sha256", &text);
+            (Some(hash.unwrap_or(BlobHash([0; 32]))), None)
+        }
+        Some(Some(Source::Inline(bytes))) => {
+            if bytes.is_empty() {
+                check.wrong("spec.image.inline", "has no bytes: send the whole file");
+            } else if bytes.len() > MAX_INLINE_IMAGE_BYTES {
+                let size = bytes.len();
+                check.wrong(
+                    "spec.image.inline",
+                    format!("has {size} bytes, {MAX_INLINE_IMAGE_BYTES} may stand in a request: upload it and give its hash"),
+                );
+            }
+            (None, Some(bytes))
+        }
+    }
+}
+
+fn run_policy(check: &mut Check, policy: v1::RunPolicy, on_disconnect: DisconnectPolicy) -> RunPolicy {
+    let priority = check.known("policy.priority", policy.priority, "Priority").unwrap_or(v1::Priority::Unspecified);
+    let disconnect = check
+        .known("policy.on_disconnect", policy.on_disconnect, "DisconnectPolicy")
+        .unwrap_or(v1::DisconnectPolicy::Unspecified);
+    let request_id = Some(policy.request_id).filter(|id| !id.is_empty());
+    RunPolicy {
+        previews: policy.previews.and_then(|previews| preview_policy(check, &previews)),
+        priority: names::priority(priority),
+        on_disconnect: names::on_disconnect(disconnect, on_disconnect),
+        timeout: check.duration("policy.timeout", policy.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
+        request_id: request_id
+            .and_then(|id| id.parse().map_err(|wrong: &str| check.wrong("policy.request_id", wrong)).ok()),
+    }
+}
+
+/// `None` when previews are off; the other fields have to be right nevertheless.
+fn preview_policy(check: &mut Check, previews: &v1::PreviewPolicy) -> Option<PreviewPolicy> {
+    let kind = check.known("policy.previews.kind", previews.kind, "PreviewKind").and_then(names::preview_kind);
+    if let Some(edge) = previews.longest_edge_px {
+        check.range("policy.previews.longest_edge_px", edge, MIN_PREVIEW_EDGE_PX, MAX_PREVIEW_EDGE_PX);
+    }
+    let every_n_steps = previews.every_n_steps.unwrap_or(1);
+    check.range("policy.previews.every_n_steps", every_n_steps, 1, MAX_NUM_INFERENCE_STEPS);
+    let format = image_format(check, "policy.previews.format", previews.format, ImageFormat::Jpeg);
+    Some(PreviewPolicy { kind: kind?, longest_edge_px: previews.longest_edge_px, format, every_n_steps })
+}
+
+fn image_format(check: &mut Check, field: &str, value: i32, default: ImageFormat) -> ImageFormat {
+    check.known(field, value, "ImageFormat").map_or(default, |wire| names::format(wire, default))
+}
+
+fn wrong_for_any_model(request: &GenerationRequest, inline: bool) -> Vec<FieldViolation> {
+    let able = ModelInfo {
+        name: "every model".to_owned(),
+        description: String::new(),
+        demonstration: false,
+        license: String::new(),
+        pipeline: Pipeline::Base,
+        native: Size { width: SIZE_MULTIPLE_PX, height: SIZE_MULTIPLE_PX },
+        min_edge_px: SIZE_MULTIPLE_PX,
+        max_edge_px: MAX_EDGE_PX,
+        default_steps: 1,
+        guidance: Some(Guidance { guidance_scale: 1.0, image_guidance_scale: 1.0 }),
+        parameters: 0,
+        file_bytes: 0,
+    };
+    let image = request.image.or(inline.then_some(BlobHash([0; 32])));
+    let request = GenerationRequest { image, ..request.clone() };
+    resolve(&request, &able, None, 0).map_or_else(|error| error.violations, |_| Vec::new())
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+//! What browsers ask for before a page may call, and what lets it read the answer. None of this protects the daemon, the
+//! guard does; it only tells the browser what the guard decided.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue,
+    ORIGIN, VARY,
+};
+use http::request::Parts;
+use http::{Method, StatusCode};
+
+/// Where a request comes from, as the browser says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin<'a> {
+    /// No browser.
+    Absent,
+    /// A sandboxed page or a `data:` page: anybody, never an identity.
+    Null,
+    /// A page of this origin.
+    Page(&'a str),
+    /// Several origins, or none that can be read.
+    Unreadable,
+}
+
+impl<'a> Origin<'a> {
+    /// The origin that stands in the headers.
+    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+        let mut values = headers.get_all(ORIGIN).iter();
+        match (values.next().map(HeaderValue::to_str), values.next()) {
+            (None, _) => Self::Absent,
+            (Some(Ok("null")), None) => Self::Null,
+            (Some(Ok(page)), None) => Self::Page(page),
+            _ => Self::Unreadable,
+        }
+    }
+}
+
+/// True when a browser asks whether a page may call.
+pub(super) fn is_preflight(request: &Parts) -> bool {
+    request.method == Method::OPTIONS
+        && request.headers.contains_key(ORIGIN)
+        && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The origin to be named in the answer, when `allowed` says that it may read it.
+pub(super) fn readable_by(headers: &HeaderMap, allowed: impl Fn(Origin<'_>) -> bool) -> Option<HeaderValue> {
+    allowed(Origin::of(headers)).then(|| headers.get(ORIGIN).cloned()).flatten()
+}
+
+/// The answer to a preflight that is let in; [`expose`] adds for whom.
+pub(super) fn preflight_answer() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(
+            "authorization, content-type, grpc-timeout, x-grpc-web, x-user-agent, connect-protocol-version, connect-timeout-ms",
+        ),
+    );
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
+    response
+}
+
+/// Lets a page of `origin` read the answer and the headers in which gRPC puts its status.
+pub(super) fn expose(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin"),
+    );
+    headers.append(VARY, HeaderValue::from_static("origin"));
+}

@@ -1,0 +1,112 @@
+//! Where clients reach the daemon: the loopback in both families, a Unix socket, and a pipe within the process.
+
+mod memory;
+mod tcp;
+mod unix;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::ServerConfig;
+pub use memory::MemoryConnector;
+pub(crate) use memory::MemoryListener;
+pub(crate) use unix::SocketFile;
+
+/// The server before it listens.
+#[derive(Debug)]
+pub struct Server;
+
+/// Why the server cannot listen.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// TCP without a token would let every process of the machine in.
+    #[error("listening on TCP needs a token")]
+    TokenMissing,
+    /// There is nowhere to listen.
+    #[error("nowhere to listen: neither TCP nor a Unix socket is configured")]
+    NowhereToListen,
+    /// All ports are taken.
+    #[error("none of the ports {ports:?} is free on the loopback: {source}")]
+    PortsTaken {
+        /// The ports that were tried.
+        ports: Vec<u16>,
+        /// What the last one said.
+        source: io::Error,
+    },
+    /// Something stands where the socket should be.
+    #[error("{} exists already: {why}", path.display())]
+    SocketTaken {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Who or what is there.
+        why: &'static str,
+    },
+    /// The socket cannot be made.
+    #[error("cannot listen on {}: {source}", path.display())]
+    Socket {
+        /// Path of the socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Listeners that are bound and accept nothing yet; see [`serve`](Self::serve).
+#[derive(Debug)]
+pub struct BoundServer {
+    pub(crate) config: ServerConfig,
+    /// One for each family of the loopback that this machine has.
+    pub(crate) tcp: Vec<std::net::TcpListener>,
+    pub(crate) unix: Option<(std::os::unix::net::UnixListener, SocketFile)>,
+    pub(crate) memory: Option<MemoryListener>,
+    addresses: Vec<SocketAddr>,
+    connector: Option<MemoryConnector>,
+}
+
+impl Server {
+    /// Binds everything that the configuration names. Needs no tokio runtime.
+    pub fn bind(config: ServerConfig) -> Result<BoundServer, BindError> {
+        if config.tcp.is_none() && config.unix.is_none() && !config.memory {
+            return Err(BindError::NowhereToListen);
+        }
+        let mut tcp = Vec::new();
+        if let Some(wanted) = &config.tcp {
+            if config.token.as_ref().is_none_or(String::is_empty) {
+                return Err(BindError::TokenMissing);
+            }
+            tcp = tcp::bind(&wanted.ports)?;
+        }
+        let addresses = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let unix = match &config.unix {
+            Some(path) => Some(unix::bind(path, config.replace_stale_socket)?),
+            None => None,
+        };
+        let (connector, memory) = if config.memory { memory::pipe() } else { (None, None) };
+        Ok(BoundServer { config, tcp, unix, memory, addresses, connector })
+    }
+}
+
+impl BoundServer {
+    /// The addresses of the loopback: 127.0.0.1 first, then ::1 where the machine has it; both have one port.
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The TCP port.
+    pub fn port(&self) -> Option<u16> {
+        self.addresses.first().map(SocketAddr::port)
+    }
+
+    /// Path of the Unix socket.
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.config.unix.as_deref()
+    }
+
+    /// Connects within the process, when the configuration asks for it.
+    pub fn memory(&self) -> Option<MemoryConnector> {
+        self.connector.clone()
+    }
+}

@@ -1,0 +1,90 @@
+//! One port in both families of the loopback.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use super::BindError;
+
+/// Tries for a port that the system chose in one family and that is taken in the other.
+const TRIES_OF_ANY_PORT: usize = 16;
+
+/// Binds the first port that is free in every family that the machine has.
+pub(super) fn bind(ports: &[u16]) -> Result<Vec<TcpListener>, BindError> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no port is configured");
+    for &port in ports {
+        let tries = if port == 0 { TRIES_OF_ANY_PORT } else { 1 };
+        for _ in 0..tries {
+            match bind_port(port) {
+                Ok(listeners) => return Ok(listeners),
+                Err(error) => last = error,
+            }
+        }
+    }
+    Err(BindError::PortsTaken { ports: ports.to_vec(), source: last })
+}
+
+fn bind_port(port: u16) -> io::Result<Vec<TcpListener>> {
+    let v4 = listener(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    let port = v4.local_addr()?.port();
+    match listener(SocketAddr::from((Ipv6Addr::LOCALHOST, port))) {
+        Ok(v6) => Ok(vec![v4, v6]),
+        Err(error) if is_family_missing(&error) => {
+            tracing::warn!(%error, "this machine has no IPv6 loopback, listening on 127.0.0.1 only");
+            Ok(vec![v4])
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// True when the machine does not speak the family, false when the port is the trouble.
+fn is_family_missing(error: &io::Error) -> bool {
+    let taken = matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
+    !taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_have_one_port() {
+        let listeners = bind(&[0]).unwrap();
+        let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        assert!(ports.iter().all(|port| *port == ports[0] && *port != 0));
+        assert!(listeners.iter().all(|l| l.local_addr().unwrap().ip().is_loopback()));
+    }
+
+    #[test]
+    fn the_first_free_port_of_a_block_is_taken() {
+        let taken = bind(&[0]).unwrap();
+        let free = bind(&[0]).unwrap();
+        let port = |listeners: &[TcpListener]| listeners[0].local_addr().unwrap().port();
+        let block = [port(&taken), port(&free)];
+        drop(free);
+        assert_eq!(port(&bind(&block).unwrap()), block[1]);
+        let error = bind(&block[..1]).unwrap_err();
+        assert!(matches!(error, BindError::PortsTaken { ref source, .. } if source.kind() == io::ErrorKind::AddrInUse));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_in_one_family_is_not_used() {
+        let Ok(v6) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+            return; // No IPv6 here: there is no second family.
+        };
+        let port = v6.local_addr().unwrap().port();
+        assert!(bind(&[port]).is_err());
+    }
+
+    #[test]
+    fn a_missing_family_is_told_from_a_taken_port() {
+        assert!(is_family_missing(&io::ErrorKind::AddrNotAvailable.into()));
+        assert!(is_family_missing(&io::ErrorKind::Unsupported.into()));
+        assert!(!is_family_missing(&io::ErrorKind::AddrInUse.into()));
+    }
+}

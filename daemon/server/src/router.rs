@@ -1,0 +1,61 @@
+//! All services behind one router: gRPC, gRPC-Web, health and both versions of reflection, with the guard in front.
+
+use std::sync::Arc;
+
+use easel_domain::limits::MAX_MESSAGE_BYTES;
+use easel_proto::FILE_DESCRIPTOR_SET;
+use easel_proto::v1::blob_service_server::BlobServiceServer;
+use easel_proto::v1::generation_service_server::GenerationServiceServer;
+use easel_proto::v1::model_service_server::ModelServiceServer;
+use easel_proto::v1::system_service_server::SystemServiceServer;
+use easel_runtime::Runtime;
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::{Builder, Error};
+use tonic_web::GrpcWebLayer;
+
+use crate::ServerConfig;
+use crate::guard::{Guard, guard};
+use crate::services::{Blobs, Generations, Models, System};
+
+/// The router for `runtime`. Health is what `reporter` says.
+pub(crate) fn router(
+    config: &ServerConfig,
+    uid: Option<u32>,
+    runtime: &Runtime,
+    reporter: HealthReporter,
+) -> Result<axum::Router, Error> {
+    let health = tonic_health::pb::health_server::HealthServer::new(
+        tonic_health::server::HealthService::from_health_reporter(reporter),
+    );
+    let routes = Routes::new(limited!(GenerationServiceServer::new(Generations::new(runtime.clone()))))
+        .add_service(limited!(BlobServiceServer::new(Blobs::new(runtime.clone()))))
+        .add_service(limited!(ModelServiceServer::new(Models::new(runtime.clone()))))
+        .add_service(limited!(SystemServiceServer::new(System::new(runtime.clone(), config))))
+        .add_service(limited!(health))
+        .add_service(limited!(reflection().build_v1()?))
+        .add_service(limited!(reflection().build_v1alpha()?));
+    let guard_state = Arc::new(Guard::new(config, uid));
+    Ok(routes
+        .prepare()
+        .into_axum_router()
+        .layer(GrpcWebLayer::new())
+        .layer(axum::middleware::from_fn_with_state(guard_state, guard)))
+}
+
+/// Both versions describe both, so that a client finds every service that there is, whichever it speaks.
+fn reflection() -> Builder<'static> {
+    Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+}
+
+/// A service that takes messages up to the common limit. The generated servers share no trait for this.
+macro_rules! limited {
+    ($service:expr) => {
+        $service.max_decoding_message_size(MAX_MESSAGE_BYTES)
+    };
+}
+use limited;

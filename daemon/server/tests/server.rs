@@ -1,0 +1,22 @@
+//! The whole server over real sockets and pipes, with the drill engine behind the runtime: what a client of any kind sees.
+
+#[path = "server/bad_input.rs"]
+mod bad_input;
+#[path = "server/blobs.rs"]
+mod blobs;
+#[path = "server/connections.rs"]
+mod connections;
+#[path = "server/crowd.rs"]
+mod crowd;
+#[path = "server/describe.rs"]
+mod describe;
+#[path = "server/generations.rs"]
+mod generations;
+#[path = "server/guard.rs"]
+mod guard;
+#[path = "server/models.rs"]
+mod models;
+#[path = "server/support.rs"]
+mod support;
+#[path = "server/watching.rs"]
+mod watching;
