@@ -105,7 +105,7 @@ impl Event {
     }
 
     /// The outcome, when this is the last event.
-    pub(crate) fn outcome(self) -> Option<Result<Succeeded, Error>> {
+    pub fn outcome(self) -> Option<Result<Succeeded, Error>> {
         match self.kind {
             EventKind::Succeeded(done) => Some(Ok(done)),
             EventKind::Ended(end) => Some(Err(end.error)),

@@ -1,0 +1,34 @@
+//! The command line: what can be typed, and what each command does with it.
+
+pub(crate) mod args;
+mod cancel;
+mod follow;
+mod generate;
+mod interrupt;
+mod models;
+mod pictures;
+mod session;
+mod show;
+mod status;
+
+pub(crate) use args::{Cli, Command};
+pub(crate) use cancel::cancel;
+pub(crate) use generate::{edit, generate};
+pub(crate) use interrupt::Interrupt;
+pub(crate) use models::models;
+pub(crate) use session::Connection;
+pub(crate) use show::{config, token};
+pub(crate) use status::status;
+
+use crate::config::Effective;
+use crate::output::Output;
+
+/// What every client command is given.
+pub(crate) struct Context {
+    /// The settings, for a daemon inside of this process.
+    pub(crate) effective: Effective,
+    /// Where the user says that the daemon is.
+    pub(crate) connection: Connection,
+    /// Where results and messages go.
+    pub(crate) output: Output,
+}

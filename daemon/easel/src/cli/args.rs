@@ -1,0 +1,387 @@
+//! The arguments, with the help that is printed for them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use easel_sdk::proto;
+
+const ABOUT: &str = "Easel makes and edits pictures on this machine.
+
+Without a running daemon every command starts one inside of itself; `easel serve` keeps the model in memory, so that \
+pictures come faster and plugins can connect.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  easel generate \"a red circle on a white background\" -o circle.png
+  easel edit circle.png \"make the circle blue\" -o blue.png
+  easel edit - \"make it night\" -o - < day.png > night.png
+  easel serve
+  easel models add ~/checkpoints/dreamlite-mobile && easel generate \"a fox\" --model dreamlite-mobile -o fox.png
+
+Exit codes:
+  0    success
+  1    an error of Easel or of the machine; please report it
+  2    the command line or the configuration is wrong
+  3    the request is wrong: a field, a picture, an output that exists already
+  4    a model, a generation or a file does not exist
+  5    the daemon is busy or about to stop: try again
+  6    no daemon answers at the given place, or it does not accept the token
+  7    a stage of the daemon hung (serve)
+  8    another daemon runs already (serve)
+  130  interrupted, or the generation was cancelled";
+
+const PICTURE_HELP: &str = "\
+Files:
+  -o out.png                    the format follows the ending, --format overrides it; `-` is standard output
+  -o out.png --num-images 3     writes out-0.png, out-1.png and out-2.png; image i has the seed SEED + i
+  --previews DIR                writes DIR/preview-IMAGE-STEP.jpg after every step, as preview-0-001.jpg
+  Existing files are kept: without --force the command ends before it does any work. Files appear complete or not at all.
+
+With --json one JSON object per event goes to standard output; the field `event` says which: accepted, demonstration,
+queued, progress, preview, result (one per file), succeeded, error.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "easel", version, about = "Makes and edits pictures on this machine", long_about = ABOUT, after_long_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Configuration file [default: config.toml in the user's configuration folder; environment: EASEL_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of token, lock, added models and, beneath it, socket and discovery file
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Connect to this TCP address, as http://127.0.0.1:7461 [environment: EASEL_ADDRESS]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket", help_heading = "Global options")]
+    pub(crate) address: Option<String>,
+    /// Connect to this Unix socket; for serve: listen on it
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub(crate) socket: Option<PathBuf>,
+    /// File of the bearer token
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Print JSON, one object a line, for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon in the foreground
+    ///
+    /// Listens on a Unix socket (same user, no token) and on the first free port of a block of four on the loopback
+    /// (bearer token, see `easel token`). SIGTERM or Ctrl-C lets running generations finish; a second one does not.
+    Serve(Box<ServeArgs>),
+    /// Make a picture from a text
+    #[command(after_long_help = PICTURE_HELP)]
+    Generate(Box<GenerateArgs>),
+    /// Edit a picture by an instruction
+    #[command(after_long_help = PICTURE_HELP)]
+    Edit(Box<EditArgs>),
+    /// Show how the running daemon is doing
+    ///
+    /// Exit code 6 when none runs.
+    Status,
+    /// List, add, load or unload models
+    Models {
+        #[command(subcommand)]
+        action: Option<ModelsAction>,
+    },
+    /// Cancel a generation of the running daemon by its id
+    Cancel {
+        /// Id, as `generate --json` and the log give it
+        id: String,
+    },
+    /// Print the bearer token that TCP clients need, making it when there is none
+    Token,
+    /// Print the effective settings and where each came from
+    ///
+    /// Defaults are overridden by the configuration file, that by the environment (EASEL_PORT=8000), that by flags.
+    Config(Box<SettingsArgs>),
+}
+
+/// What `models` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsAction {
+    /// List the models, the default first (this is what `easel models` does)
+    List,
+    /// Add a diffusers checkpoint folder; it is remembered
+    ///
+    /// The folder is read where it is and must stay there. Reads the configuration and the headers of the weights.
+    Add {
+        /// Folder with model_index.json
+        folder: PathBuf,
+        /// Name for requests [default: the folder's name]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Read a model into memory now instead of at its first use
+    Load {
+        /// Name of the model
+        name: String,
+    },
+    /// Free a model's memory when its running work is done
+    Unload {
+        /// Name of the model
+        name: String,
+    },
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+/// Flags that set settings; what is not given comes from the environment, the file or the defaults.
+#[derive(Debug, Args)]
+pub(crate) struct SettingsArgs {
+    /// First of the block of four TCP ports; 0: any free port
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// Listen on TCP, loopback only
+    #[arg(long, value_name = "true|false")]
+    tcp: Option<String>,
+    /// Listen on ::1 beside 127.0.0.1
+    #[arg(long, value_name = "true|false")]
+    ipv6: Option<String>,
+    /// Host names beside the loopback ones, with commas between them
+    #[arg(long, value_name = "HOSTS")]
+    allowed_hosts: Option<String>,
+    /// Origins of web pages that may call, with commas between them
+    #[arg(long, value_name = "ORIGINS")]
+    allowed_origins: Option<String>,
+    /// Checkpoint folders by name, as name=folder,name=folder
+    #[arg(long, value_name = "LIST")]
+    models: Option<String>,
+    /// Model of requests that name none
+    #[arg(long, value_name = "NAME")]
+    default_model: Option<String>,
+    /// What computes: dreamlite, or drill (no weights, for trying clients)
+    #[arg(long, value_name = "NAME")]
+    engine: Option<String>,
+    /// Edge in pixels at which the encoder sees the source: 512 or 256
+    #[arg(long, value_name = "PX")]
+    condition_size: Option<String>,
+    /// Threads that compute; 0: one for each core
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// Stages on the CPU that compute at one time
+    #[arg(long, value_name = "N")]
+    cpu_slots: Option<String>,
+    /// Generations that may wait or run
+    #[arg(long, value_name = "N")]
+    max_queue: Option<String>,
+    /// Seconds that running generations get when the daemon is told to stop
+    #[arg(long, value_name = "SECONDS")]
+    drain_timeout_s: Option<String>,
+    /// Seconds that a daemon told to stop goes on accepting, for proxies
+    #[arg(long, value_name = "SECONDS")]
+    lame_duck_s: Option<String>,
+    /// Filter of the log: error, warn, info, debug, trace
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look: text or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl SettingsArgs {
+    /// The flags that are given, by the names of their settings.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let all = [
+            ("port", &self.port),
+            ("tcp", &self.tcp),
+            ("ipv6", &self.ipv6),
+            ("allowed_hosts", &self.allowed_hosts),
+            ("allowed_origins", &self.allowed_origins),
+            ("models", &self.models),
+            ("default_model", &self.default_model),
+            ("engine", &self.engine),
+            ("condition_size", &self.condition_size),
+            ("threads", &self.threads),
+            ("cpu_slots", &self.cpu_slots),
+            ("max_queue", &self.max_queue),
+            ("drain_timeout_s", &self.drain_timeout_s),
+            ("lame_duck_s", &self.lame_duck_s),
+            ("log", &self.log),
+            ("log_format", &self.log_format),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)))
+    }
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// What to draw
+    pub(crate) prompt: String,
+    #[command(flatten)]
+    pub(crate) picture: PictureArgs,
+}
+
+/// Arguments of `edit`.
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// The picture to edit (PNG, JPEG, WebP, TIFF, GIF or BMP); `-` is standard input
+    pub(crate) input: PathBuf,
+    /// What to change
+    pub(crate) instruction: String,
+    #[command(flatten)]
+    pub(crate) picture: PictureArgs,
+}
+
+/// What `generate` and `edit` share.
+#[derive(Debug, Args)]
+pub(crate) struct PictureArgs {
+    /// Where the picture goes; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Replace files that exist
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Model by its name, see `easel models` [default: the daemon's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Seed of the noise; the same seed makes the same picture [default: random]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Size in pixels, rounded to multiples of 16 [default: the model's, or the source's]
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    pub(crate) size: Option<(u32, u32)>,
+    /// Denoising steps, 1 to 100 [default: the model's]
+    #[arg(long)]
+    pub(crate) steps: Option<u32>,
+    /// Strength of the prompt, 0 to 30; only models with guidance read it
+    #[arg(long, value_name = "SCALE", allow_hyphen_values = true)]
+    pub(crate) guidance_scale: Option<f32>,
+    /// Strength of the source picture, 0 to 30; only models with guidance read it
+    #[arg(long, value_name = "SCALE", allow_hyphen_values = true)]
+    pub(crate) image_guidance_scale: Option<f32>,
+    /// What to avoid; only models with guidance read it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) negative_prompt: Option<String>,
+    /// Number of pictures, 1 to 16
+    #[arg(long, value_name = "N")]
+    pub(crate) num_images: Option<u32>,
+    /// Format of the result [default: by the ending of the file, PNG for standard output]
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+    /// Write previews as files into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) previews: Option<PathBuf>,
+    /// How previews are made: decoded in full, or projected (small and nearly free)
+    #[arg(long, default_value = "decoded", value_name = "KIND")]
+    pub(crate) preview_kind: PreviewKind,
+}
+
+/// Formats of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Lossless
+    Png,
+    /// Quality 92
+    Jpeg,
+    /// Lossless
+    Webp,
+    /// Lossless
+    Tiff,
+}
+
+impl Format {
+    /// The format that an ending stands for.
+    pub(crate) fn of_ending(ending: &str) -> Option<Self> {
+        match ending.to_lowercase().as_str() {
+            "png" => Some(Self::Png),
+            "jpg" | "jpeg" => Some(Self::Jpeg),
+            "webp" => Some(Self::Webp),
+            "tif" | "tiff" => Some(Self::Tiff),
+            _ => None,
+        }
+    }
+
+    /// The format on the wire.
+    pub(crate) fn wire(self) -> proto::ImageFormat {
+        match self {
+            Self::Png => proto::ImageFormat::Png,
+            Self::Jpeg => proto::ImageFormat::Jpeg,
+            Self::Webp => proto::ImageFormat::Webp,
+            Self::Tiff => proto::ImageFormat::Tiff,
+        }
+    }
+}
+
+/// Kinds of previews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PreviewKind {
+    /// Decoded by the VAE
+    Decoded,
+    /// A linear map from latents to colours, an eighth of the size
+    Projection,
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let parts = text.split_once(['x', 'X']).and_then(|(w, h)| Some((w.trim().parse().ok()?, h.trim().parse().ok()?)));
+    parts.ok_or_else(|| "give width and height in pixels as 512x384".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(parse_size("512x384"), Ok((512, 384)));
+        assert_eq!(parse_size("0X7"), Ok((0, 7)), "the daemon says what is wrong with it");
+        for wrong in ["512", "axb", "-1x5", "1x2x3", "99999999999x1"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_exit_code_is_in_the_help() {
+        use crate::exit::Exit;
+        let codes = [
+            Exit::Fault,
+            Exit::Usage,
+            Exit::Request,
+            Exit::NotFound,
+            Exit::Busy,
+            Exit::Connection,
+            Exit::Stalled,
+            Exit::AlreadyRunning,
+            Exit::Interrupted,
+        ];
+        for code in codes {
+            let line = format!("\n  {:<5}", code as i32);
+            assert!(AFTER_HELP.contains(&line), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn every_settings_flag_is_a_setting() {
+        let command = Cli::command();
+        let config = command.find_subcommand("config").expect("the command exists");
+        let global = ["config", "state_dir", "address", "socket", "token_file", "json", "help", "version"];
+        let flags = config.get_arguments().map(|arg| arg.get_id().as_str()).filter(|id| !global.contains(id));
+        for flag in flags {
+            assert!(crate::config::KEYS.iter().any(|key| key.name == flag), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `easel serve`, the life of the daemon: lock, token, listeners, discovery file; then it serves until a signal, drains
+//! and takes everything away again.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
+
+use easel_sdk::Discovery;
+use easel_server::{BindError, BoundServer, Server};
+use tokio::sync::oneshot;
+
+use crate::cli::{Context, Interrupt};
+use crate::config::Effective;
+use crate::discovery::Published;
+use crate::exit::{Exit, Failure};
+use crate::lock::InstanceLock;
+use crate::platform::check_socket_path;
+use crate::{compose, logging, token};
+
+/// Runs the daemon in the foreground until it is told to stop.
+pub(crate) async fn serve(context: &Context) -> Result<(), Failure> {
+    let effective = &context.effective;
+    let settings = &effective.settings;
+    logging::of_daemon(effective)?;
+    effective.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    check_socket_path(&settings.socket)?;
+    let discovery_file = effective.places.discovery_file();
+    // First the signals, then the lock: from here on the end is an orderly one.
+    let mut interrupt = Interrupt::take_over()?;
+    let _lock = InstanceLock::acquire(&settings.state_dir, &settings.socket, &discovery_file)?;
+    let token = token::ensure(&settings.token_file)?;
+    let bound = Server::bind(compose::server_of_daemon(settings, token)).map_err(cannot_bind)?;
+    let runtime = compose::runtime(effective)?;
+    let published = Published::write(&discovery_file, &discovery(effective, &bound))?;
+    tracing::info!(addresses = ?bound.tcp_addresses(), socket = ?settings.socket, pid = std::process::id(), "ready");
+
+    let (stop, stopped) = oneshot::channel();
+    let mut stop = Some(stop);
+    let mut serving = pin!(bound.serve(runtime.clone(), async {
+        let _ = stopped.await;
+    }));
+    loop {
+        tokio::select! {
+            served = &mut serving => {
+                served.map_err(|error| Failure::fault("the daemon cannot serve", error))?;
+                tracing::info!("stopped");
+                return Ok(());
+            }
+            stage = runtime.wait_stalled() => {
+                tracing::error!(stage, "does not answer, the process ends");
+                return Err(Failure::new(Exit::Stalled, format!("{stage} does not answer")));
+            }
+            () = interrupt.wait() => match stop.take() {
+                Some(stop) => {
+                    tracing::info!("draining, a second signal ends at once");
+                    // Clients that come now bring their own or wait for the next daemon.
+                    let _ = stop.send(());
+                }
+                None => {
+                    drop(published);
+                    return Err(Failure::new(Exit::Interrupted, "stopped without draining"));
+                }
+            },
+        }
+    }
+}
+
+fn discovery(effective: &Effective, bound: &BoundServer) -> Discovery {
+    let address = |address: &SocketAddr| format!("http://{address}");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Discovery {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol_version: easel_sdk::PROTOCOL_VERSION,
+        addresses: bound.tcp_addresses().iter().map(address).collect(),
+        port: bound.port(),
+        socket: effective.settings.socket.clone(),
+        token_file: effective.settings.token_file.clone(),
+        start_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn cannot_bind(error: BindError) -> Failure {
+    match error {
+        BindError::PortsTaken { .. } => Failure::new(Exit::Usage, format!("{error}: set another --port, or 0 for any")),
+        error => Failure::fault("the daemon cannot listen", error),
+    }
+}
