@@ -14,16 +14,22 @@ const OF_ACTORS: [&str; 2] = [generation_service_server::SERVICE_NAME, model_ser
 /// Services that answer as long as the process does.
 const OF_PROCESS: [&str; 2] = [blob_service_server::SERVICE_NAME, system_service_server::SERVICE_NAME];
 
+/// Registers the services as they are.
+pub(crate) async fn begin(reporter: &HealthReporter, ready: &watch::Receiver<bool>) {
+    set(reporter, &OF_PROCESS, true).await;
+    let serving = *ready.borrow();
+    set(reporter, &OF_ACTORS, serving).await;
+}
+
 /// Follows the actors until the future is dropped.
 pub(crate) async fn follow(reporter: HealthReporter, mut ready: watch::Receiver<bool>) {
-    set(&reporter, &OF_PROCESS, true).await;
     loop {
         let serving = *ready.borrow_and_update();
         set(&reporter, &OF_ACTORS, serving).await;
         if ready.changed().await.is_err() {
             return;
         }
-        tracing::debug!(serving = *ready.borrow(), "readiness changed");
+        tracing::debug!("readiness changed");
     }
 }
 

@@ -49,6 +49,7 @@ impl BoundServer {
         let permits = Arc::new(Semaphore::new(config.max_connections));
         let mut open = JoinSet::new();
         let mut following = JoinSet::new();
+        health::begin(&reporter, &runtime.ready()).await;
         following.spawn(health::follow(reporter.clone(), runtime.ready()));
 
         let mut stop = pin!(async {

@@ -89,7 +89,7 @@ pub(crate) fn preview(preview: &Preview, budget: &mut InlineBudget) -> v1::Previ
         image_index: preview.image_index,
         step: preview.step,
         epoch: preview.epoch,
-        image: Some(budget.image(&preview.image)),
+        image: Some(budget.preview(&preview.image)),
         kind: names::wire_preview_kind(preview.kind).into(),
     }
 }
@@ -145,7 +145,7 @@ fn images(images: &[ResultImage], budget: &mut InlineBudget) -> Vec<v1::ResultIm
     let mut wire = |made: &ResultImage| v1::ResultImage {
         index: made.index,
         seed: made.seed,
-        image: Some(budget.image(&made.image)),
+        image: Some(budget.result(&made.image)),
     };
     images.iter().map(&mut wire).collect()
 }

@@ -24,20 +24,29 @@ impl InlineBudget {
         Self(0)
     }
 
-    /// The picture, with its file when it fits.
-    pub(crate) fn image(&mut self, image: &EncodedImage) -> v1::Image {
+    /// A result, with its file when it fits.
+    pub(crate) fn result(&mut self, image: &EncodedImage) -> v1::Image {
+        self.image(image, MAX_INLINE_RESULT_BYTES)
+    }
+
+    /// A preview, with its file when it fits at all, since it is nowhere else to be had.
+    pub(crate) fn preview(&mut self, image: &EncodedImage) -> v1::Image {
+        self.image(image, MAX_INLINE_ANSWER_BYTES)
+    }
+
+    fn image(&mut self, image: &EncodedImage, most: usize) -> v1::Image {
         v1::Image {
             format: names::wire_format(image.format).into(),
             width: image.width,
             height: image.height,
             sha256: image.hash.map(|hash| hash.to_string()).unwrap_or_default(),
             size_bytes: u64::try_from(image.bytes.len()).unwrap_or(u64::MAX),
-            inline: self.take(&image.bytes),
+            inline: self.take(&image.bytes, most),
         }
     }
 
-    fn take(&mut self, file: &Arc<[u8]>) -> Bytes {
-        if file.len() > MAX_INLINE_RESULT_BYTES.min(self.0) {
+    fn take(&mut self, file: &Arc<[u8]>, most: usize) -> Bytes {
+        if file.len() > most.min(self.0) {
             return Bytes::new();
         }
         self.0 -= file.len();
@@ -48,4 +57,27 @@ impl InlineBudget {
 /// The same bytes without a copy.
 pub(crate) fn shared(bytes: &Arc<[u8]>) -> Bytes {
     Bytes::from_owner(Arc::clone(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use easel_domain::ImageFormat;
+
+    use super::*;
+
+    fn picture(bytes: usize) -> EncodedImage {
+        EncodedImage { format: ImageFormat::Png, width: 1, height: 1, hash: None, bytes: vec![7; bytes].into() }
+    }
+
+    #[test]
+    fn results_stand_inline_up_to_their_limit_and_the_answers() {
+        const MOST: usize = MAX_INLINE_RESULT_BYTES;
+        let mut budget = InlineBudget::one_answer();
+        assert!(budget.result(&picture(MOST + 1)).inline.is_empty());
+        let inline: Vec<_> = (0..4).map(|_| budget.result(&picture(MOST)).inline.len()).collect();
+        assert_eq!(inline, [MOST, MOST, MOST, 0]);
+        assert!(budget.preview(&picture(1)).inline.is_empty());
+        assert_eq!(InlineBudget::one_answer().preview(&picture(MOST + 1)).inline.len(), MOST + 1);
+        assert!(InlineBudget::none().result(&picture(1)).inline.is_empty());
+    }
 }

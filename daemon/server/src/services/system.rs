@@ -5,7 +5,7 @@ use easel_proto::v1::system_service_server::SystemService;
 use easel_runtime::Runtime;
 use tonic::{Request, Response};
 
-use super::{Answer, answer};
+use super::Answer;
 use crate::ServerConfig;
 use crate::convert::model::wire_model;
 use crate::convert::system::{wire_limits, wire_status};
@@ -51,6 +51,6 @@ impl SystemService for System {
     }
 
     async fn get_status(&self, _request: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
-        answer(self.runtime.status().await.map(|status| wire_status(&status)))
+        Ok(Response::new(wire_status(&self.runtime.status().await)))
     }
 }

@@ -1,0 +1,116 @@
+//! The guard as a browser and other programs meet it: raw HTTP/1.1 over the loopback.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+use crate::support::{Daemon, TOKEN, quick};
+
+const CALL: &str = "/easel.v1.SystemService/GetStatus";
+const OPEN: &str = "/easel.v1.SystemService/GetVersion";
+const PAGE: &str = "https://studio.example";
+
+async fn daemon() -> Daemon {
+    Daemon::start_with(quick(), |config| config.allowed_origins = vec![PAGE.into()]).await
+}
+
+/// An empty gRPC-Web call and the whole answer as text, headers in lower case.
+async fn ask<S>(mut stream: S, first_line: &str, headers: &[(&str, &str)]) -> String
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let mut request = format!("{first_line} HTTP/1.1\r\nconnection: close\r\ncontent-length: 5\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(b"\r\n\0\0\0\0\0").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn post(path: &str) -> String {
+    format!("POST {path}")
+}
+
+const WEB: (&str, &str) = ("content-type", "application/grpc-web+proto");
+const HOST: (&str, &str) = ("host", "localhost");
+
+#[tokio::test]
+async fn a_call_with_the_token_is_answered_in_grpc_web() {
+    let daemon = daemon().await;
+    let token = format!("Bearer {TOKEN}");
+    let answer = ask(daemon.tcp().await, &post(CALL), &[HOST, WEB, ("authorization", &token)]).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("content-type: application/grpc-web+proto") && answer.contains("grpc-status:0"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_call_without_the_token_is_unauthenticated_and_open_ones_are_not() {
+    let daemon = daemon().await;
+    let answer = ask(daemon.tcp().await, &post(CALL), &[HOST, WEB]).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("grpc-status: 16"), "{answer}");
+    assert!(answer.contains("grpc-status-details-bin:") && answer.contains("easel%20token"), "{answer}");
+    for open in [OPEN, "/grpc.health.v1.Health/Check"] {
+        let answer = ask(daemon.tcp().await, &post(open), &[HOST, WEB]).await;
+        assert!(answer.contains("grpc-status:0"), "{open}: {answer}");
+    }
+    let socket = UnixStream::connect(&daemon.socket).await.unwrap();
+    let answer = ask(socket, &post(CALL), &[HOST, WEB]).await;
+    assert!(answer.contains("grpc-status:0"), "{answer}");
+}
+
+#[tokio::test]
+async fn strange_hosts_and_pages_do_not_reach_a_handler() {
+    let daemon = daemon().await;
+    let token = format!("Bearer {TOKEN}");
+    let token = ("authorization", token.as_str());
+    let answer = ask(daemon.tcp().await, &post(CALL), &[("host", "evil.example"), WEB, token]).await;
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    let answer = ask(daemon.tcp().await, &post(CALL), &[HOST, WEB, token, ("origin", "https://evil.example")]).await;
+    assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("access-control-allow-origin"), "{answer}");
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+        let answer = ask(daemon.tcp().await, &post(CALL), &[HOST, ("content-type", kind), token]).await;
+        assert!(answer.starts_with("HTTP/1.1 415"), "{kind}: {answer}");
+    }
+    let answer = ask(daemon.tcp().await, &format!("GET {CALL}"), &[HOST, token]).await;
+    assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("allow: POST"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_listed_page_may_ask_call_and_read() {
+    let daemon = daemon().await;
+    let asks = [HOST, ("origin", PAGE), ("access-control-request-method", "POST")];
+    let answer = ask(daemon.tcp().await, &format!("OPTIONS {CALL}"), &asks).await;
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    assert!(answer.contains(&format!("access-control-allow-origin: {PAGE}")), "{answer}");
+    assert!(answer.contains("access-control-allow-headers: authorization, content-type"), "{answer}");
+    let token = format!("Bearer {TOKEN}");
+    let with_token = [HOST, WEB, ("origin", PAGE), ("authorization", token.as_str())];
+    let answer = ask(daemon.tcp().await, &post(CALL), &with_token).await;
+    assert!(answer.contains("grpc-status:0"), "{answer}");
+    let exposed = "access-control-expose-headers: grpc-status, grpc-message, grpc-status-details-bin";
+    assert!(answer.contains(exposed) && answer.contains("vary: origin"), "{answer}");
+    let without = ask(daemon.tcp().await, &post(CALL), &with_token[..3]).await;
+    assert!(without.contains("grpc-status: 16") && without.contains("access-control-allow-origin"), "{without}");
+}
+
+#[tokio::test]
+async fn a_page_without_an_origin_is_nobody_without_the_token() {
+    let daemon = daemon().await;
+    let null = ("origin", "null");
+    let answer = ask(
+        daemon.tcp().await,
+        &format!("OPTIONS {CALL}"),
+        &[HOST, null, ("access-control-request-method", "POST")],
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("access-control-allow-origin: null"), "{answer}");
+    for path in [CALL, OPEN] {
+        let answer = ask(daemon.tcp().await, &post(path), &[HOST, WEB, null]).await;
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("grpc-status: 16"), "{answer}");
+    }
+    let token = format!("Bearer {TOKEN}");
+    let answer = ask(daemon.tcp().await, &post(CALL), &[HOST, WEB, null, ("authorization", &token)]).await;
+    assert!(answer.contains("grpc-status:0"), "{answer}");
+}
