@@ -126,7 +126,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_bytes_decide_and_none_is_lost() {
-        for (sent, read) in [(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest"[..], 24), (b"POST / HTTP/1.1\r\n", 17), (b"x", 1)] {
+        for (sent, read) in
+            [(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest"[..], 24), (b"POST / HTTP/1.1\r\n", 17), (b"x", 1)]
+        {
             let (mut client, mut server) = tokio::io::duplex(256);
             client.write_all(sent).await.unwrap();
             let first = first_bytes(&mut server).await.unwrap();

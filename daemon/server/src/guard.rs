@@ -81,7 +81,8 @@ impl Guard {
         if open || has_token || peer.is_some_and(Peer::is_local_user) {
             return Ok(Pass::Call);
         }
-        let message = "the token is missing or wrong: send `authorization: Bearer TOKEN` with what `easel token` prints";
+        let message =
+            "the token is missing or wrong: send `authorization: Bearer TOKEN` with what `easel token` prints";
         Err(Refusal::in_grpc(Error::new(Reason::Unauthenticated, message)))
     }
 
@@ -110,7 +111,8 @@ impl Guard {
             return Ok(());
         }
         let host = names.join(", ");
-        let message = format!("the host \"{host}\" is not served here: call localhost, or allow it in the configuration");
+        let message =
+            format!("the host \"{host}\" is not served here: call localhost, or allow it in the configuration");
         Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, Error::new(Reason::PermissionDenied, message)))
     }
 

@@ -47,8 +47,10 @@ fn verdict_for(request: Builder) -> u16 {
 
 #[test]
 fn only_known_hosts_are_served() {
-    let known = ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:7700", "[::1]", "[::1]:7700", "studio.example:443"];
-    let unknown = ["evil.example", "localhost.evil.example", "127.0.0.2", "user@localhost", "[::2]", "", "0.0.0.0", "::1"];
+    let known =
+        ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:7700", "[::1]", "[::1]:7700", "studio.example:443"];
+    let unknown =
+        ["evil.example", "localhost.evil.example", "127.0.0.2", "user@localhost", "[::2]", "", "0.0.0.0", "::1"];
     let host = |name: &str| {
         let request = http::Request::post(OPEN).header("content-type", "application/grpc").header("host", name);
         verdict_for(request)
@@ -143,10 +145,19 @@ fn only_grpc_comes_through() {
         let request = http::Request::post(CALL).header("host", "localhost").header("content-type", kind);
         verdict(&guard_with(None), Peer::Memory, request)
     };
-    for right in ["application/grpc", "application/grpc+proto", "application/grpc-web", "application/grpc-web-text+proto"] {
+    for right in
+        ["application/grpc", "application/grpc+proto", "application/grpc-web", "application/grpc-web-text+proto"]
+    {
         assert_eq!(kind(right), 0, "{right}");
     }
-    for wrong in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/json", "", "application/grpcx"] {
+    for wrong in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/json",
+        "",
+        "application/grpcx",
+    ] {
         assert_eq!(kind(wrong), 415, "{wrong}");
     }
     let get = http::Request::get(CALL).header("host", "localhost");
@@ -162,7 +173,8 @@ fn a_refusal_speaks_the_callers_language() {
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
     assert_eq!(response.headers()["grpc-status"], "16");
-    let plain = Refusal::new(StatusCode::FORBIDDEN, Error::new(Reason::PermissionDenied, "no")).into_response(&HeaderMap::new());
+    let plain = Refusal::new(StatusCode::FORBIDDEN, Error::new(Reason::PermissionDenied, "no"))
+        .into_response(&HeaderMap::new());
     assert_eq!(plain.status(), 403);
     assert_eq!(plain.headers()["content-type"], "text/plain; charset=utf-8");
     assert_eq!(plain.headers()["grpc-status"], "7");

@@ -133,7 +133,8 @@ fn a_broken_checkpoint_is_named_as_what_stands_in_the_way() {
 fn long_texts_of_a_client_do_not_burst_the_headers() {
     let long = "\u{e9}".repeat(1 << 20);
     let violation = easel_domain::FieldViolation { field: long.clone(), description: long.clone() };
-    let error = Error::fields(Reason::InvalidRequest, vec![violation; 100]).about("model", long.clone()).with("k", long);
+    let error =
+        Error::fields(Reason::InvalidRequest, vec![violation; 100]).about("model", long.clone()).with("k", long);
     let headers = status(&error).into_http::<()>().headers().clone();
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
     assert!(bytes < 16 * 1024, "{bytes} bytes of headers");

@@ -30,9 +30,7 @@ pub(crate) fn watched(id: &GenerationId, watched: &Watched) -> v1::GenerationEve
 /// A state event.
 pub(crate) fn event(id: &GenerationId, event: &Event, budget: &mut InlineBudget) -> v1::GenerationEvent {
     let kind = match &event.kind {
-        EventKind::Accepted(state) => {
-            WireEvent::Accepted(v1::Accepted { generation: Some(generation(state, budget)) })
-        }
+        EventKind::Accepted(state) => WireEvent::Accepted(v1::Accepted { generation: Some(generation(state, budget)) }),
         EventKind::Queued { position } => WireEvent::Queued(v1::Queued { position: *position }),
         EventKind::Progress(at) => WireEvent::Progress(v1::StageProgress { progress: Some(progress(at)) }),
         EventKind::Succeeded { images: made, timings: times, total } => WireEvent::Succeeded(v1::Succeeded {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use easel_domain::limits::{
-    MAX_EDGE_PX, MAX_INLINE_IMAGE_BYTES, MAX_NUM_INFERENCE_STEPS, MAX_PREVIEW_EDGE_PX, MAX_TIMEOUT, MIN_PREVIEW_EDGE_PX,
-    SIZE_MULTIPLE_PX,
+    MAX_EDGE_PX, MAX_INLINE_IMAGE_BYTES, MAX_NUM_INFERENCE_STEPS, MAX_PREVIEW_EDGE_PX, MAX_TIMEOUT,
+    MIN_PREVIEW_EDGE_PX, SIZE_MULTIPLE_PX,
 };
 use easel_domain::resolve::resolve;
 use easel_domain::{
@@ -103,7 +103,9 @@ fn source(check: &mut Check, image: Option<v1::ImageSource>) -> (Option<BlobHash
                 let size = bytes.len();
                 check.wrong(
                     "spec.image.inline",
-                    format!("has {size} bytes, {MAX_INLINE_IMAGE_BYTES} may stand in a request: upload it and give its hash"),
+                    format!(
+                        "has {size} bytes, {MAX_INLINE_IMAGE_BYTES} may stand in a request: upload it and give its hash"
+                    ),
                 );
             }
             (None, Some(bytes))

@@ -97,12 +97,7 @@ fn everything_wrong_is_named_at_once() {
         ..Default::default()
     };
     let policy = v1::RunPolicy {
-        previews: Some(v1::PreviewPolicy {
-            kind: 9,
-            longest_edge_px: Some(1),
-            format: 77,
-            every_n_steps: Some(0),
-        }),
+        previews: Some(v1::PreviewPolicy { kind: 9, longest_edge_px: Some(1), format: 77, every_n_steps: Some(0) }),
         priority: 9,
         on_disconnect: 9,
         timeout: span(-1, 0),
@@ -149,11 +144,8 @@ fn pictures_are_checked_for_their_size_and_hash() {
 
 #[test]
 fn a_picture_that_is_wrong_in_itself_still_is_a_picture() {
-    let edit = v1::GenerationSpec {
-        mode: v1::Mode::Edit.into(),
-        image: picture(Source::Inline(Bytes::new())),
-        ..spec()
-    };
+    let edit =
+        v1::GenerationSpec { mode: v1::Mode::Edit.into(), image: picture(Source::Inline(Bytes::new())), ..spec() };
     assert_eq!(wrong(edit, v1::RunPolicy::default()), ["spec.image.inline"]);
 }
 

@@ -133,10 +133,7 @@ impl GenerationService for Generations {
         Ok(events(watch, |event| v1::WatchGenerationResponse { event: Some(event) }))
     }
 
-    async fn poll_generation(
-        &self,
-        request: Request<v1::PollGenerationRequest>,
-    ) -> Answer<v1::PollGenerationResponse> {
+    async fn poll_generation(&self, request: Request<v1::PollGenerationRequest>) -> Answer<v1::PollGenerationResponse> {
         answer(self.poll(request.into_inner()).await)
     }
 

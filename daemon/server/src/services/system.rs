@@ -1,7 +1,7 @@
 //! The daemon itself: version, capabilities, status.
 
-use easel_proto::{PROTOCOL_VERSION, v1};
 use easel_proto::v1::system_service_server::SystemService;
+use easel_proto::{PROTOCOL_VERSION, v1};
 use easel_runtime::Runtime;
 use tonic::{Request, Response};
 

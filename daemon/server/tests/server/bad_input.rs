@@ -62,7 +62,11 @@ fn cases() -> Vec<Case> {
         Case { reason: "IMAGE_TOO_LARGE", ..picture("a header of 50,000 x 50,000", huge_header()) },
         wrong("more than 2 MiB inline", with_picture(vec![1; 2 * 1024 * 1024 + 1]), "spec.image.inline"),
         wrong("a hash that is none", with_hash("0xabc"), "spec.image.sha256"),
-        Case { code: Code::NotFound, reason: "BLOB_NOT_FOUND", ..wrong("an unknown blob", with_hash(&"ab".repeat(32)), "") },
+        Case {
+            code: Code::NotFound,
+            reason: "BLOB_NOT_FOUND",
+            ..wrong("an unknown blob", with_hash(&"ab".repeat(32)), "")
+        },
         Case {
             code: Code::NotFound,
             reason: "MODEL_NOT_FOUND",
@@ -138,11 +142,8 @@ async fn a_request_without_anything_is_told_what_it_lacks() {
 async fn wrong_pages_polls_and_names_are_refused() {
     let daemon = Daemon::start(quick()).await;
     let mut client = daemon.generations();
-    let list = v1::ListGenerationsRequest {
-        page_size: Some(0),
-        page_token: "../../etc".into(),
-        states: vec![1, 77, 0],
-    };
+    let list =
+        v1::ListGenerationsRequest { page_size: Some(0), page_token: "../../etc".into(), states: vec![1, 77, 0] };
     let status = client.list_generations(list).await.unwrap_err();
     assert_eq!(told(&status).2, ["page_size", "page_token", "states[1]", "states[2]"]);
     let wait = Some(prost_types::Duration { seconds: 61, nanos: 0 });

@@ -21,8 +21,7 @@ async fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
-    let daemon =
-        Daemon::start_with(quick(), |config| config.first_byte_timeout = Duration::from_millis(100)).await;
+    let daemon = Daemon::start_with(quick(), |config| config.first_byte_timeout = Duration::from_millis(100)).await;
     for said in [&b""[..], b"PRI * HT"] {
         let mut stream = daemon.tcp().await;
         stream.write_all(said).await.unwrap();
@@ -92,7 +91,8 @@ async fn a_stopped_server_lets_nobody_in_and_frees_its_port() {
     daemon.stop().await.unwrap().unwrap();
     drop(idle);
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
-    let config = ServerConfig { tcp: Some(TcpConfig { ports: vec![port] }), token: Some("t".into()), ..Default::default() };
+    let config =
+        ServerConfig { tcp: Some(TcpConfig { ports: vec![port] }), token: Some("t".into()), ..Default::default() };
     assert_eq!(Server::bind(config).unwrap().port(), Some(port));
 }
 

@@ -22,16 +22,15 @@ const SERVICES: [&str; 7] = [
 /// Asks over TCP without a token for the list of services and for the file of each.
 macro_rules! reflect {
     ($daemon:expr, $version:ident) => {{
-        use tonic_reflection::pb::$version as pb;
         use pb::server_reflection_request::MessageRequest;
         use pb::server_reflection_response::MessageResponse;
+        use tonic_reflection::pb::$version as pb;
         let mut client = pb::server_reflection_client::ServerReflectionClient::new($daemon.tcp_channel());
         let mut questions = vec![MessageRequest::ListServices(String::new())];
         questions.extend(SERVICES.map(|name| MessageRequest::FileContainingSymbol(name.to_owned())));
-        let requests = questions.into_iter().map(|question| pb::ServerReflectionRequest {
-            host: String::new(),
-            message_request: Some(question),
-        });
+        let requests = questions
+            .into_iter()
+            .map(|question| pb::ServerReflectionRequest { host: String::new(), message_request: Some(question) });
         let answers = client.server_reflection_info(tokio_stream::iter(requests)).await.unwrap().into_inner();
         let mut listed = Vec::new();
         let mut files = Vec::new();

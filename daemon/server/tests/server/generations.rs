@@ -138,8 +138,11 @@ async fn a_cancellation_says_what_it_hit() {
     for i in 0..12 {
         ids.push(create(&mut client, &format!("number {i}")).await);
     }
-    let mut stream =
-        client.watch_generation(v1::WatchGenerationRequest { id: ids[0].clone(), after_sequence: 0 }).await.unwrap().into_inner();
+    let mut stream = client
+        .watch_generation(v1::WatchGenerationRequest { id: ids[0].clone(), after_sequence: 0 })
+        .await
+        .unwrap()
+        .into_inner();
     loop {
         let event = stream.message().await.unwrap().unwrap().event.unwrap().event;
         if matches!(event, Some(Event::Progress(ref at)) if at.progress.unwrap().stage() == v1::Stage::Denoise) {

@@ -42,7 +42,10 @@ async fn a_call_with_the_token_is_answered_in_grpc_web() {
     let token = format!("Bearer {TOKEN}");
     let answer = ask(daemon.tcp().await, &post(CALL), &[HOST, WEB, ("authorization", &token)]).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("content-type: application/grpc-web+proto") && answer.contains("grpc-status:0"), "{answer}");
+    assert!(
+        answer.contains("content-type: application/grpc-web+proto") && answer.contains("grpc-status:0"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -99,12 +102,9 @@ async fn a_listed_page_may_ask_call_and_read() {
 async fn a_page_without_an_origin_is_nobody_without_the_token() {
     let daemon = daemon().await;
     let null = ("origin", "null");
-    let answer = ask(
-        daemon.tcp().await,
-        &format!("OPTIONS {CALL}"),
-        &[HOST, null, ("access-control-request-method", "POST")],
-    )
-    .await;
+    let answer =
+        ask(daemon.tcp().await, &format!("OPTIONS {CALL}"), &[HOST, null, ("access-control-request-method", "POST")])
+            .await;
     assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("access-control-allow-origin: null"), "{answer}");
     for path in [CALL, OPEN] {
         let answer = ask(daemon.tcp().await, &post(path), &[HOST, WEB, null]).await;

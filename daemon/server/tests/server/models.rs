@@ -16,7 +16,10 @@ async fn a_model_is_listed_loaded_used_and_unloaded() {
     assert_eq!(models.len(), 1);
     let model = &models[0];
     assert_eq!((model.name.as_str(), model.default, model.demonstration), ("drill", true, true));
-    assert_eq!((model.state(), model.native_width, model.default_num_inference_steps), (v1::ModelState::Unloaded, 64, 4));
+    assert_eq!(
+        (model.state(), model.native_width, model.default_num_inference_steps),
+        (v1::ModelState::Unloaded, 64, 4)
+    );
     assert_eq!(model.modes, [v1::Mode::Generate, v1::Mode::Edit].map(i32::from));
     assert_eq!(model.default_guidance_scale, None);
 
