@@ -1,0 +1,320 @@
+//! The encoder: prompts, and the source picture of an edit, to what the denoiser is conditioned on. Entry point:
+//! [`Conditioner`].
+//!
+//! A prompt is read in two passes through the same code: the template's head with the picture, which all prompts of a mode
+//! (and of a picture) share, and then the rest behind it. Each prompt is read by itself, so that its result does not depend
+//! on what else is in a batch, and a head that was kept gives the same bits as a head that is read again.
+
+pub mod config;
+mod parts;
+pub mod pixels;
+pub mod positions;
+pub mod prompt;
+pub mod text;
+pub mod tokenizer;
+pub mod vision;
+
+use candle_core::{Device, Tensor};
+use easel_domain::{Error, Mode, Pipeline, Reason, RgbImage};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{EngineError, LoadError, Result};
+use crate::pass::Pass;
+use config::EncoderConfig;
+use parts::Parts;
+use pixels::PixelSettings;
+use positions::{ImageSpan, Positions};
+use prompt::Template;
+use text::{KvCache, TextInput, TextTower, replace_at};
+use tokenizer::PromptTokenizer;
+use vision::{ImageFeatures, VisionTower};
+
+/// What the operator chooses about the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Edge in pixels of the square as which the encoder sees a source picture: 512 as in diffusers, or 256 as in the authors'
+    /// pipeline for small devices, with a quarter of the tokens.
+    pub condition_size_px: usize,
+    /// Tokens of a generate prompt, the template's tail included, that are read; the rest is cut off. Edits are never cut.
+    pub max_sequence_length: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { condition_size_px: 512, max_sequence_length: 200 }
+    }
+}
+
+/// What is to be encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodeRequest<'a> {
+    /// Generate or edit.
+    pub mode: Mode,
+    /// The pipeline, which decides how many prompts there are and in which order.
+    pub pipeline: Pipeline,
+    /// The prompt as the user wrote it.
+    pub prompt: &'a str,
+    /// The negative prompt; read for [`Pipeline::Base`] only.
+    pub negative_prompt: &'a str,
+    /// The source picture; needed for an edit and otherwise not looked at.
+    pub image: Option<&'a RgbImage>,
+}
+
+/// Encoded prompts: one row for the mobile pipeline, the branches of guidance for the base pipeline in the order of the
+/// reference ([negative, positive], for an edit [negative, negative, positive]).
+#[derive(Clone, Debug)]
+pub struct PromptEmbeds {
+    /// `(b, l, hidden)` in f32; rows that are shorter than the longest are filled with zeros.
+    pub embeds: Tensor,
+    /// `(b, l)` as bytes: 1 where a row has a token, 0 where it is filled.
+    pub mask: Tensor,
+}
+
+impl PromptEmbeds {
+    /// Memory that it holds, in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        (self.embeds.elem_count() * self.embeds.dtype().size_in_bytes() + self.mask.elem_count()) as u64
+    }
+
+    /// Puts rows `(1, l_i, hidden)` of different lengths under each other.
+    fn stack(rows: &[Tensor]) -> candle_core::Result<Self> {
+        let lengths = rows.iter().map(|row| row.dim(1)).collect::<candle_core::Result<Vec<_>>>()?;
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let mut padded = Vec::with_capacity(rows.len());
+        let mut mask = Vec::with_capacity(rows.len() * longest);
+        for (row, &length) in rows.iter().zip(&lengths) {
+            padded.push(if length == longest { row.clone() } else { row.pad_with_zeros(1, 0, longest - length)? });
+            mask.extend((0..longest).map(|i| u8::from(i < length)));
+        }
+        let embeds = if padded.len() == 1 { padded.remove(0) } else { Tensor::cat(&padded, 0)? };
+        let mask = Tensor::from_vec(mask, (rows.len(), longest), embeds.device())?;
+        Ok(Self { embeds, mask })
+    }
+}
+
+/// What all prompts of a mode (and of a source picture) begin with, read once: the template's head and the picture.
+#[derive(Clone, Debug)]
+pub struct Prefix {
+    mode: Mode,
+    ids: Vec<u32>,
+    image: Option<ImageSpan>,
+    cache: KvCache,
+    /// The part that the denoiser sees: `(1, tokens, hidden)`, or nothing.
+    kept: Option<Tensor>,
+}
+
+impl Prefix {
+    /// Memory that it holds, in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.elem_count() * kept.dtype().size_in_bytes());
+        self.cache.size_bytes() + kept as u64 + self.ids.len() as u64 * 4
+    }
+}
+
+/// The encoder of a checkpoint.
+pub struct Conditioner {
+    tokenizer: PromptTokenizer,
+    pixels: PixelSettings,
+    vision: VisionTower,
+    text: TextTower,
+    max_sequence_length: usize,
+    device: Device,
+    parameters: u64,
+}
+
+impl Conditioner {
+    /// Reads `tokenizer/`, `processor/` and `text_encoder/` of a checkpoint onto a device, as f32; the table of token embeddings
+    /// stays in its file.
+    pub fn load(checkpoint: &Checkpoint, settings: &Settings, device: &Device) -> std::result::Result<Self, LoadError> {
+        let config = EncoderConfig::load(checkpoint)?;
+        let tokenizer = PromptTokenizer::load(checkpoint)?;
+        if tokenizer.ids() > config.text.vocab_size || tokenizer.image_pad() != config.image_token_id {
+            return Err(LoadError::config(
+                config::FILE,
+                format!(
+                    "vocab_size {} and image_token_id {} do not belong to the tokenizer, which has {} ids and {} for {}",
+                    config.text.vocab_size,
+                    config.image_token_id,
+                    tokenizer.ids(),
+                    tokenizer.image_pad(),
+                    prompt::IMAGE_PAD,
+                ),
+            ));
+        }
+        let pixels = PixelSettings::load(checkpoint, &config.vision, settings.condition_size_px)?;
+        let weights = checkpoint.weights("text_encoder", device)?;
+        let parameters = weights.parameters();
+        let model = if weights.contains("language_model.norm.weight") { weights } else { weights.pp("model") };
+        let text = TextTower::load(&model.pp("language_model"), &config.text)?;
+        let vision = VisionTower::load(&model.pp("visual"), &config.vision, &pixels, config.text.hidden_size)?;
+        let max_sequence_length = settings.max_sequence_length;
+        Ok(Self { tokenizer, pixels, vision, text, max_sequence_length, device: device.clone(), parameters })
+    }
+
+    /// Encodes a request. Fails with `InvalidRequest` when an edit has no picture or a prompt cannot be encoded.
+    pub fn encode(&self, request: &EncodeRequest<'_>, pass: &mut Pass<'_>) -> Result<PromptEmbeds> {
+        let prompts = prompt::batch(request.pipeline, request.mode, request.prompt, request.negative_prompt);
+        self.encode_prompts(request.mode, &prompts, request.image, pass)
+    }
+
+    /// Encodes prompts that carry their instructions already, one row for each; the last is the positive one. Fails as
+    /// [`encode`](Self::encode) does.
+    pub fn encode_prompts(
+        &self,
+        mode: Mode,
+        prompts: &[String],
+        image: Option<&RgbImage>,
+        pass: &mut Pass<'_>,
+    ) -> Result<PromptEmbeds> {
+        let rows = self.tokenize(mode, prompts)?;
+        let mut distinct: Vec<&Vec<u32>> = Vec::with_capacity(rows.len());
+        rows.iter().for_each(|row| if !distinct.contains(&row) { distinct.push(row) });
+        let readings = self.text.parts() * (distinct.len() + 1);
+        let seen = if mode == Mode::Edit { self.vision.parts() } else { 0 };
+        let mut parts = Parts::new(readings + seen);
+        let prefix = self.read_prefix(mode, image, &mut parts, pass)?;
+        let mut encoded = Vec::with_capacity(distinct.len());
+        for ids in &distinct {
+            encoded.push(self.read_rest(&prefix, ids, &mut parts, pass)?);
+        }
+        let of_row = |row| distinct.iter().position(|ids| *ids == row).map(|i| encoded[i].clone());
+        let stacked: Vec<Tensor> = rows.iter().filter_map(of_row).collect();
+        let embeds = PromptEmbeds::stack(&stacked)?;
+        finite(&embeds.embeds)?;
+        Ok(embeds)
+    }
+
+    /// Reads what all prompts of a mode and picture begin with. Fails with `InvalidRequest` when an edit has no picture.
+    pub fn prefix(&self, mode: Mode, image: Option<&RgbImage>, pass: &mut Pass<'_>) -> Result<Prefix> {
+        let seen = if mode == Mode::Edit { self.vision.parts() } else { 0 };
+        self.read_prefix(mode, image, &mut Parts::new(self.text.parts() + seen), pass)
+    }
+
+    /// Encodes one prompt, instruction included, behind a prefix: `(1, l, hidden)`, bit for bit the row that
+    /// [`encode`](Self::encode) gives.
+    pub fn encode_behind(&self, prefix: &Prefix, prompt: &str, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let ids = self.tokens_of(prefix.mode, prompt, "spec.prompt")?;
+        self.read_rest(prefix, &ids, &mut Parts::new(self.text.parts()), pass)
+    }
+
+    /// The picture tower alone: a source picture to its features.
+    pub fn look(&self, image: &RgbImage, pass: &mut Pass<'_>) -> Result<ImageFeatures> {
+        self.see(image, &mut Parts::new(self.vision.parts()), pass)
+    }
+
+    /// The language model alone: reads whole rows at once, padded on the right to one length.
+    pub fn read(&self, input: &TextInput<'_>, pass: &mut Pass<'_>) -> Result<Tensor> {
+        Ok(self.text.read(input, &mut Parts::new(self.text.parts()), pass)?.hidden)
+    }
+
+    /// Embeddings of a row of tokens, a picture's features in place: `(1, ids, hidden)`.
+    pub fn embed(&self, ids: &[u32], image: Option<(&ImageFeatures, ImageSpan)>) -> Result<Tensor> {
+        let embeds = self.text.embed(ids)?;
+        match image {
+            Some((features, span)) => Ok(replace_at(&embeds, &features.merged, span)?),
+            None => Ok(embeds),
+        }
+    }
+
+    /// Where the picture stands among the tokens of an edit.
+    pub fn image_span(&self) -> ImageSpan {
+        let side = self.pixels.tokens_per_side();
+        ImageSpan { start: Template::of(Mode::Edit).dropped + 1, rows: side, columns: side }
+    }
+
+    /// The tokenizers.
+    pub fn tokenizer(&self) -> &PromptTokenizer {
+        &self.tokenizer
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Tokens of prompts that carry their instructions: one row for each, a picture's token repeated as often as it has tokens.
+    pub fn tokenize(&self, mode: Mode, prompts: &[String]) -> Result<Vec<Vec<u32>>> {
+        let last = prompts.len().saturating_sub(1);
+        let field = |i| if i == last { "spec.prompt" } else { "spec.negative_prompt" };
+        prompts.iter().enumerate().map(|(i, prompt)| self.tokens_of(mode, prompt, field(i))).collect()
+    }
+
+    fn tokens_of(&self, mode: Mode, prompt: &str, field: &'static str) -> Result<Vec<u32>> {
+        match mode {
+            Mode::Generate => self.tokenizer.generate_tokens(prompt, self.max_sequence_length),
+            Mode::Edit => self.tokenizer.edit_tokens(prompt, field, self.image_span().tokens().len()),
+        }
+    }
+
+    fn see(&self, image: &RgbImage, parts: &mut Parts, pass: &mut Pass<'_>) -> Result<ImageFeatures> {
+        let patches = self.pixels.patches(&self.pixels.squash(image), &self.device)?;
+        self.vision.forward(&patches, parts, pass)
+    }
+
+    fn read_prefix(
+        &self,
+        mode: Mode,
+        image: Option<&RgbImage>,
+        parts: &mut Parts,
+        pass: &mut Pass<'_>,
+    ) -> Result<Prefix> {
+        let template = Template::of(mode);
+        let (ids, picture) = match (mode, image) {
+            (Mode::Generate, _) => (self.tokenizer.head(mode).to_vec(), None),
+            (Mode::Edit, Some(image)) => {
+                let mut ids = self.tokenizer.head(mode).to_vec();
+                let first = template.dropped + 1;
+                ids.splice(first..=first, std::iter::repeat_n(self.tokenizer.image_pad(), self.image_span().tokens().len()));
+                (ids, Some((self.see(image, parts, pass)?, self.image_span())))
+            }
+            (Mode::Edit, None) => {
+                let what = "an edit needs a picture: give one inline or by its hash";
+                return Err(Error::field(Reason::InvalidRequest, "spec.image", what).into());
+            }
+        };
+        let picture = picture.as_ref().map(|(features, span)| (features, *span));
+        let span = picture.map(|(_, span)| span);
+        let embeds = self.embed(&ids, picture)?;
+        let positions = [Positions::new(ids.len(), span)];
+        let input = TextInput { embeds: &embeds, positions: &positions, past: None, lengths: None, image: picture };
+        let read = self.text.read(&input, parts, pass)?;
+        let kept = ids.len() - template.dropped;
+        let kept = if kept == 0 { None } else { Some(read.hidden.narrow(1, template.dropped, kept)?.contiguous()?) };
+        Ok(Prefix { mode, ids, image: span, cache: read.cache, kept })
+    }
+
+    /// Reads the tokens behind a prefix. A generate prompt that begins with a line break changes the last token of the head,
+    /// and is then read as a whole.
+    fn read_rest(&self, prefix: &Prefix, ids: &[u32], parts: &mut Parts, pass: &mut Pass<'_>) -> Result<Tensor> {
+        let shared = prefix.ids.len();
+        let positions = Positions::new(ids.len(), prefix.image);
+        let (past, from) = if ids.starts_with(&prefix.ids) && ids.len() > shared { (Some(&prefix.cache), shared) } else { (None, 0) };
+        if past.is_none() && prefix.image.is_some() {
+            return Err(EngineError::Tensor(candle_core::Error::Msg("the tokens of an edit do not begin with its head".into())));
+        }
+        let embeds = self.text.embed(&ids[from..])?;
+        let positions = [positions.slice(from..ids.len())];
+        let input = TextInput { embeds: &embeds, positions: &positions, past, lengths: None, image: None };
+        let hidden = self.text.read(&input, parts, pass)?.hidden;
+        match (past, &prefix.kept) {
+            (Some(_), Some(kept)) => Ok(Tensor::cat(&[kept, &hidden], 1)?),
+            (Some(_), None) => Ok(hidden),
+            (None, _) => {
+                let dropped = Template::of(prefix.mode).dropped;
+                Ok(hidden.narrow(1, dropped, ids.len() - dropped)?.contiguous()?)
+            }
+        }
+    }
+}
+
+/// Fails when a value is not finite: a checkpoint whose numbers overflow must not reach the denoiser unseen.
+fn finite(embeds: &Tensor) -> Result<()> {
+    // Zero times a value that is not finite is not a number, and stays so in a sum.
+    let sum = (embeds * 0.0)?.sum_all()?.to_scalar::<f32>()?;
+    if sum == 0.0 { Ok(()) } else { Err(EngineError::NotFinite("prompt embeddings")) }
+}
