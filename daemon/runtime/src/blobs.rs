@@ -1,9 +1,15 @@
-//! Blobs in memory, by the hash of their content, and uploads under way.
+//! Blobs in memory, by the hash of their content, and uploads under way: the types, and the actor that owns the store.
+
+mod store;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use easel_domain::BlobHash;
+use easel_domain::{BlobHash, Error, Reason, limits};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::BlobStatus;
+use store::BlobStore;
 
 /// What is known about a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +27,7 @@ pub struct BlobInfo {
 pub struct Blob {
     /// What is known about it.
     pub info: BlobInfo,
-    /// The content.
+    /// The content. While somebody holds it, the blob stays in the store.
     pub bytes: Arc<[u8]>,
 }
 
@@ -32,4 +38,103 @@ pub struct UploadState {
     pub exists: bool,
     /// Bytes that are there: the next chunk begins here.
     pub offset: u64,
+}
+
+/// A chunk of bytes, whatever the transport holds it in.
+pub(crate) type Chunk = Box<dyn AsRef<[u8]> + Send>;
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+enum Command {
+    Begin(BlobHash, u64, Reply<UploadState>),
+    Append(BlobHash, u64, Chunk, Reply<u64>),
+    Finish(BlobHash, Reply<BlobInfo>),
+    /// The hash was computed from the bytes by the sender.
+    Put(BlobHash, Arc<[u8]>, Reply<Arc<[u8]>>),
+    Get(BlobHash, Reply<Blob>),
+    Status(Reply<BlobStatus>),
+}
+
+/// Sends to the actor that owns the store. It ends when the last handle goes.
+#[derive(Clone, Debug)]
+pub(crate) struct BlobHandle(mpsc::Sender<Command>);
+
+impl BlobHandle {
+    /// Starts the actor on the current tokio runtime.
+    pub(crate) fn spawn(max_bytes: u64) -> Self {
+        let (sender, commands) = mpsc::channel(limits::ACTOR_MAILBOX);
+        tokio::spawn(run(BlobStore::new(max_bytes), commands));
+        Self(sender)
+    }
+
+    pub(crate) async fn begin(&self, hash: BlobHash, size_bytes: u64) -> Result<UploadState, Error> {
+        self.ask(|reply| Command::Begin(hash, size_bytes, reply)).await
+    }
+
+    pub(crate) async fn append(&self, hash: BlobHash, offset: u64, chunk: Chunk) -> Result<u64, Error> {
+        self.ask(|reply| Command::Append(hash, offset, chunk, reply)).await
+    }
+
+    pub(crate) async fn finish(&self, hash: BlobHash) -> Result<BlobInfo, Error> {
+        self.ask(|reply| Command::Finish(hash, reply)).await
+    }
+
+    /// Stores bytes and returns them as they are stored: holding them keeps the blob.
+    pub(crate) async fn put(&self, hash: BlobHash, bytes: Arc<[u8]>) -> Result<Arc<[u8]>, Error> {
+        self.ask(|reply| Command::Put(hash, bytes, reply)).await
+    }
+
+    pub(crate) async fn get(&self, hash: BlobHash) -> Result<Blob, Error> {
+        self.ask(|reply| Command::Get(hash, reply)).await
+    }
+
+    pub(crate) async fn status(&self) -> Result<BlobStatus, Error> {
+        self.ask(Command::Status).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+        let gone = || Error::new(Reason::Draining, "the daemon stops");
+        let (reply, answer) = oneshot::channel();
+        self.0.send(command(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+async fn run(mut store: BlobStore, mut commands: mpsc::Receiver<Command>) {
+    // Idle uploads hold memory, so that they are looked for even when nobody asks for anything.
+    let mut sweep = tokio::time::interval(limits::UPLOAD_IDLE / 4);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            _ = sweep.tick() => {
+                store.sweep(now().0);
+                continue;
+            }
+        };
+        match command {
+            Some(command) => handle(&mut store, command),
+            None => return,
+        }
+    }
+}
+
+/// A closed reply means that nobody waits for the answer any more; what was done stays done.
+fn handle(store: &mut BlobStore, command: Command) {
+    let now = now();
+    match command {
+        Command::Begin(hash, size, reply) => drop(reply.send(store.begin(hash, size, now.0))),
+        Command::Append(hash, offset, chunk, reply) => {
+            let chunk: &[u8] = (*chunk).as_ref();
+            drop(reply.send(store.append(hash, offset, chunk, now.0)));
+        }
+        Command::Finish(hash, reply) => drop(reply.send(store.finish(hash, now))),
+        Command::Put(hash, bytes, reply) => drop(reply.send(store.put(hash, bytes, now))),
+        Command::Get(hash, reply) => drop(reply.send(store.get(hash))),
+        Command::Status(reply) => drop(reply.send(Ok(store.status()))),
+    }
+}
+
+fn now() -> (Instant, SystemTime) {
+    (tokio::time::Instant::now().into_std(), SystemTime::now())
 }

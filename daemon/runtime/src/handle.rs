@@ -1,15 +1,27 @@
 //! The handle of the runtime: what the server calls.
 
-use std::path::PathBuf;
+mod catalogue;
+mod models;
+mod start;
+mod system;
+
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use easel_domain::engine::{Engine, Interrupt};
+use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Snapshot, State};
-use easel_domain::{BlobHash, Error, GenerationId, GenerationRequest, Reason, RunPolicy};
-use tokio::sync::watch;
+use easel_domain::{BlobHash, Error, GenerationId, GenerationRequest, Mode, ModelInfo, Reason, RunPolicy, resolve};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use crate::{Blob, BlobInfo, ModelStatus, Polled, RuntimeConfig, RuntimeStatus, UploadState, Watch};
+use crate::blobs::BlobHandle;
+use crate::dispatch::{Envelope, Hubs, Reply, Source};
+use crate::hub::{Hub, WatchCounts};
+use crate::pixels::{self, PixelPool};
+use crate::scheduler::{Answer, Command, NewGeneration, unknown_generation, unknown_model};
+use crate::{Blob, BlobInfo, Polled, RuntimeConfig, UploadState, Watch};
+use catalogue::Catalogue;
+
+pub use models::LoadWatch;
 
 /// Answer to [`Runtime::create`].
 #[derive(Clone, Debug, PartialEq)]
@@ -22,48 +34,46 @@ pub struct Created {
 
 /// The running actors. Cheap to clone; all clones are the same runtime. When the last clone goes, the actors end.
 #[derive(Clone)]
-pub struct Runtime {
+pub struct Runtime(Arc<Shared>);
+
+/// What the clones of a handle share.
+struct Shared {
+    commands: mpsc::Sender<Envelope>,
+    hubs: Hubs,
+    counts: Arc<WatchCounts>,
+    blobs: BlobHandle,
+    pool: PixelPool,
+    catalogue: Arc<dyn Catalogue>,
+    config: RuntimeConfig,
+    default_model: String,
+    start_time: SystemTime,
+    started: tokio::time::Instant,
     ready: watch::Receiver<bool>,
+    drained: watch::Receiver<bool>,
+    /// Name of the actor that is frozen.
+    stalled: watch::Receiver<Option<&'static str>>,
+    /// Closed when the threads of the actors have ended.
+    threads: Mutex<mpsc::Receiver<()>>,
 }
 
-/// Follows the loading of a model.
-#[derive(Debug)]
-pub struct LoadWatch {}
-
-impl LoadWatch {
-    /// Waits for news: the model and the share that is read, 0 to 1. `None` after the model is loaded or has failed.
-    pub async fn next(&mut self) -> Option<Result<(ModelStatus, f32), Error>> {
-        None
-    }
-}
-
-fn not_built() -> Error {
-    Error::new(Reason::Internal, "not built yet")
-}
-
-#[allow(unused_variables)]
 impl Runtime {
-    /// Starts the actors. To be called within a tokio runtime with its timer enabled. Fails when a thread cannot be
-    /// started or the engine does not know the default model.
-    pub fn start<E: Engine>(engine: Arc<E>, config: RuntimeConfig) -> Result<Self, Error> {
-        Err(not_built())
-    }
-
     /// Resolves and admits a generation; its first event is there when this returns. Errors of the request name every
-    /// wrong field; `QueueFull`, `MemoryExhausted` and `Draining` say when to try again.
+    /// wrong field; `QueueFull`, `MemoryExhausted` and `EngineUnavailable` say when to try again; `Draining` does not.
     pub async fn create(&self, request: GenerationRequest, policy: RunPolicy) -> Result<Created, Error> {
-        Err(not_built())
+        let (created, _) = self.submit(request, policy, false).await?;
+        Ok(created)
     }
 
     /// As [`create`](Self::create), and watches from the first event. Dropping the future or the watch is a disconnect.
     pub async fn run(&self, request: GenerationRequest, policy: RunPolicy) -> Result<Watch, Error> {
-        Err(not_built())
+        let (_, watch) = self.submit(request, policy, true).await?;
+        watch.unwrap_or_else(|| Err(confused()))
     }
 
     /// Watches a generation from the event after `after_sequence` (0: all). Fails with `GenerationNotFound`, or
     /// `InvalidRequest` when `after_sequence` is beyond the newest event.
     pub async fn watch(&self, id: &GenerationId, after_sequence: u64) -> Result<Watch, Error> {
-        Err(not_built())
+        Watch::new(self.hub(id)?, after_sequence)
     }
 
     /// Events after `after_sequence` and the preview after number `after_preview`, waiting up to `wait` (at most
@@ -75,12 +85,13 @@ impl Runtime {
         after_preview: u64,
         wait: Duration,
     ) -> Result<Polled, Error> {
-        Err(not_built())
+        let hub = self.hub(id)?;
+        crate::watch::poll(&hub, after_sequence, after_preview, wait).await
     }
 
     /// A generation as it stands. Fails with `GenerationNotFound`.
     pub async fn get(&self, id: &GenerationId) -> Result<Snapshot, Error> {
-        Err(not_built())
+        Ok(self.hub(id)?.snapshot())
     }
 
     /// At most `page_size` generations in one of `states` (none: all), newest first, older than `before`; with the id
@@ -91,18 +102,29 @@ impl Runtime {
         before: Option<GenerationId>,
         states: &[State],
     ) -> Result<(Vec<Snapshot>, Option<GenerationId>), Error> {
-        Err(not_built())
+        let older = |id: &GenerationId| before.as_ref().is_none_or(|before| id < before);
+        let wanted = |state: State| states.is_empty() || states.contains(&state);
+        let mut hubs: Vec<_> = self.0.hubs.iter().map(|entry| Arc::clone(entry.value())).collect();
+        hubs.retain(|hub| older(hub.id()) && wanted(hub.state()));
+        // Ids begin with the time at which they were given.
+        hubs.sort_by(|one, other| other.id().cmp(one.id()));
+        let page: Vec<_> = hubs.iter().take(page_size.max(1)).map(|hub| hub.snapshot()).collect();
+        let next = (hubs.len() > page.len()).then(|| page.last().map(|last| last.id.clone())).flatten();
+        Ok((page, next))
     }
 
     /// Stops a generation and says what that found. After `WasQueued` or `WasRunning` it ends as cancelled, never with a
     /// result; after `WasFinished` nothing has changed.
     pub async fn cancel(&self, id: &GenerationId, interrupt: Interrupt) -> Result<CancelOutcome, Error> {
-        Err(not_built())
+        match self.ask(Command::Cancel { id: id.clone(), interrupt }).await?.answer {
+            Answer::Cancelled(outcome) => outcome,
+            _ => Err(confused()),
+        }
     }
 
     /// Begins or resumes an upload of `size_bytes` bytes. Fails with `InvalidRequest` or `StoreFull`.
     pub async fn begin_upload(&self, hash: BlobHash, size_bytes: u64) -> Result<UploadState, Error> {
-        Err(not_built())
+        self.0.blobs.begin(hash, size_bytes).await
     }
 
     /// Appends a chunk of at most [`easel_domain::limits::MAX_CHUNK_BYTES`] and returns where the next one begins. Fails with
@@ -113,68 +135,117 @@ impl Runtime {
         offset: u64,
         data: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<u64, Error> {
-        Err(not_built())
+        self.0.blobs.append(hash, offset, Box::new(data)).await
     }
 
     /// Ends an upload. Fails with `BlobHashMismatch` (the upload is dropped then), `UploadNotFound` or `UploadOffsetMismatch` when
     /// bytes are missing. Succeeds as well when the blob is there already.
     pub async fn finish_upload(&self, hash: BlobHash) -> Result<BlobInfo, Error> {
-        Err(not_built())
+        self.0.blobs.finish(hash).await
     }
 
     /// Stores bytes, for pictures that stand in a request. Fails with `InvalidRequest` or `StoreFull`.
     pub async fn put_blob(&self, bytes: Arc<[u8]>) -> Result<BlobHash, Error> {
-        Err(not_built())
+        let content = Arc::clone(&bytes);
+        let (hash, _) = self.0.pool.run(move || Ok(pixels::hash(&content))).await;
+        let hash = hash?;
+        self.0.blobs.put(hash, bytes).await?;
+        Ok(hash)
     }
 
     /// A blob with its content. Fails with `BlobNotFound`.
     pub async fn blob(&self, hash: BlobHash) -> Result<Blob, Error> {
-        Err(not_built())
+        self.0.blobs.get(hash).await
     }
 
-    /// The models, the default first.
-    pub async fn models(&self) -> Vec<ModelStatus> {
-        Vec::new()
+    async fn submit(
+        &self,
+        request: GenerationRequest,
+        policy: RunPolicy,
+        attach: bool,
+    ) -> Result<(Created, Option<Result<Watch, Error>>), Error> {
+        // Before anything else, so that a repeated request works even when its source is gone or the daemon drains.
+        if let Some(request_id) = &policy.request_id {
+            let (request_id, request) = (request_id.clone(), Box::new(request.clone()));
+            let reply = self.send(Command::FindRequest { request_id, request }, None, attach).await?;
+            match reply.answer {
+                Answer::Found(Ok(Some(id))) => return self.created(&id, true, reply.watch),
+                Answer::Found(found) => drop(found?),
+                _ => return Err(confused()),
+            }
+        }
+        let model = self.model_info(request.model.as_deref())?;
+        let drawn_seed = draw_seed();
+        let (plan, source) = self.resolve(&request, &model, drawn_seed).await?;
+        let id = GenerationId::new(format!("gen_{}", uuid::Uuid::now_v7().simple()));
+        let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
+        let new = NewGeneration { id, request, policy, plan, source_bytes };
+        let reply = self.send(Command::Create(Box::new(new)), source, attach).await?;
+        match reply.answer {
+            Answer::Created(accepted) => {
+                let accepted = accepted?;
+                self.created(&accepted.id, accepted.existed, reply.watch)
+            }
+            _ => Err(confused()),
+        }
     }
 
-    /// One model. Fails with `ModelNotFound`.
-    pub async fn model(&self, name: &str) -> Result<ModelStatus, Error> {
-        Err(not_built())
+    /// Settles the plan, with the size of the source from its header; only then decodes the source.
+    async fn resolve(
+        &self,
+        request: &GenerationRequest,
+        model: &ModelInfo,
+        drawn_seed: u64,
+    ) -> Result<(resolve::Plan, Option<Source>), Error> {
+        let Some(hash) = request.image.filter(|_| request.mode != Some(Mode::Generate)) else {
+            return Ok((resolve::resolve(request, model, None, drawn_seed)?, None));
+        };
+        let blob = self.0.blobs.get(hash).await?.bytes;
+        let bytes = Arc::clone(&blob);
+        let (size, _) = self.0.pool.run(move || pixels::probe(&bytes)).await;
+        let plan = resolve::resolve(request, model, Some(size?), drawn_seed)?;
+        let bytes = Arc::clone(&blob);
+        let (picture, _) = self.0.pool.run(move || pixels::load(&bytes)).await;
+        Ok((plan, Some(Source { picture: picture?, blob })))
     }
 
-    /// Adds a checkpoint folder; without a name it gets the folder's. Fails with `ModelInvalid`, `InvalidRequest` or
-    /// `NameTaken`.
-    pub async fn add_model(&self, folder: PathBuf, name: Option<String>) -> Result<ModelStatus, Error> {
-        Err(not_built())
+    fn created(
+        &self,
+        id: &GenerationId,
+        existed: bool,
+        watch: Option<Result<Watch, Error>>,
+    ) -> Result<(Created, Option<Result<Watch, Error>>), Error> {
+        Ok((Created { snapshot: self.hub(id)?.snapshot(), existed }, watch))
     }
 
-    /// Reads a model into memory. The watch tells the progress; the loading goes on when it is dropped.
-    pub async fn load_model(&self, name: &str) -> Result<LoadWatch, Error> {
-        Err(not_built())
+    fn model_info(&self, name: Option<&str>) -> Result<ModelInfo, Error> {
+        let name = name.unwrap_or(&self.0.default_model);
+        self.0.catalogue.models().into_iter().find(|model| model.name == name).ok_or_else(|| unknown_model(name))
     }
 
-    /// Drops a model's networks when the generations that run with it have ended; those that wait load it again.
-    pub async fn unload_model(&self, name: &str) -> Result<ModelStatus, Error> {
-        Err(not_built())
+    fn hub(&self, id: &GenerationId) -> Result<Arc<Hub>, Error> {
+        self.0.hubs.get(id).map(|hub| Arc::clone(&hub)).ok_or_else(|| unknown_generation(id))
     }
 
-    /// How the runtime is doing.
-    pub async fn status(&self) -> RuntimeStatus {
-        std::future::pending().await
+    async fn ask(&self, command: Command) -> Result<Reply, Error> {
+        self.send(command, None, false).await
     }
 
-    /// False while draining, when an actor has used up its restarts and when one is frozen: never for a client's mistake.
-    pub fn ready(&self) -> watch::Receiver<bool> {
-        self.ready.clone()
+    async fn send(&self, command: Command, source: Option<Source>, attach: bool) -> Result<Reply, Error> {
+        let gone = || Error::new(Reason::Draining, "the daemon stops");
+        let (reply, answer) = oneshot::channel();
+        let envelope = Envelope { command, source, attach, reply };
+        self.0.commands.send(envelope).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
     }
+}
 
-    /// Takes no new generations, cancels those that wait, gives running ones the drain timeout, cancels the rest, ends the
-    /// actors and returns. What has ended can still be asked for.
-    pub async fn drain(&self) {}
+/// A seed that nobody chose. It has 32 bits, so that every host can show and repeat it.
+fn draw_seed() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1 & u64::from(u32::MAX)
+}
 
-    /// Waits until an actor does not answer within the stall limit and returns its name. It cannot be ended then: the
-    /// process has to. Waits for ever otherwise.
-    pub async fn wait_stalled(&self) -> String {
-        std::future::pending().await
-    }
+/// The dispatcher has answered another question than was asked.
+fn confused() -> Error {
+    Error::new(Reason::Internal, "the dispatcher gave a wrong kind of answer; report it with the daemon's log")
 }

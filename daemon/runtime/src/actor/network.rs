@@ -1,0 +1,180 @@
+//! The three kinds of actors: what each network is given, what it makes, and how it is read.
+
+use std::marker::PhantomData;
+
+use easel_domain::engine::{
+    DenoiseSpec, Denoiser, Denoising, EncodeSpec, Encoder, Engine, StageControl, StageError, StageValue, Vae,
+};
+use easel_domain::{PreviewKind, RgbImage, Size};
+
+use super::thread::{Finished, Report};
+use crate::scheduler::{ActorKind, Outcome};
+
+/// A kind of actor for an engine.
+pub(crate) trait Kind<E: Engine>: Send + 'static {
+    /// What it owns, one for each model.
+    type Network;
+    /// What it is given.
+    type Task: Send + 'static;
+    /// What it makes.
+    type Output: Send + 'static;
+
+    /// Which of the three.
+    const KIND: ActorKind;
+
+    /// Reads a network.
+    fn load(engine: &E, model: &str, control: &StageControl) -> Result<Self::Network, StageError>;
+
+    /// Does a piece of work.
+    fn run(network: &mut Self::Network, task: Self::Task, control: &StageControl) -> Result<Self::Output, StageError>;
+
+    /// What the dispatcher's core is told about it.
+    fn outcome(output: &Self::Output) -> Outcome;
+
+    /// The way of the output to the dispatcher's table.
+    fn report(finished: Finished<Self::Output>) -> Report<E>;
+}
+
+pub(crate) struct EncoderKind<E>(PhantomData<fn() -> E>);
+
+impl<E: Engine> Kind<E> for EncoderKind<E> {
+    type Network = E::Encoder;
+    type Task = EncodeSpec;
+    type Output = E::PromptEmbeds;
+
+    const KIND: ActorKind = ActorKind::Encoder;
+
+    fn load(engine: &E, model: &str, control: &StageControl) -> Result<E::Encoder, StageError> {
+        engine.load_encoder(model, control)
+    }
+
+    fn run(network: &mut E::Encoder, task: EncodeSpec, control: &StageControl) -> Result<E::PromptEmbeds, StageError> {
+        network.encode(&task, control)
+    }
+
+    fn outcome(output: &E::PromptEmbeds) -> Outcome {
+        Outcome::Value { bytes: output.size_bytes() }
+    }
+
+    fn report(finished: Finished<E::PromptEmbeds>) -> Report<E> {
+        Report::Encoder(Box::new(finished))
+    }
+}
+
+type DenoisingOf<E> = <<E as Engine>::Denoiser as Denoiser>::Denoising;
+
+/// One step. The state travels with the job, so that the denoiser can do another job's step next.
+pub(crate) struct DenoiserTask<E: Engine> {
+    /// `None`: begin.
+    pub(crate) state: Option<DenoisingOf<E>>,
+    pub(crate) spec: DenoiseSpec,
+    pub(crate) prompt_embeds: E::PromptEmbeds,
+    pub(crate) image_latents: Option<E::Latents>,
+    /// Also predict the clean latents.
+    pub(crate) preview: bool,
+}
+
+pub(crate) struct DenoiserOutput<E: Engine> {
+    pub(crate) state: DenoisingOf<E>,
+    pub(crate) preview: Option<E::Latents>,
+    /// After the last step.
+    pub(crate) latents: Option<E::Latents>,
+}
+
+pub(crate) struct DenoiserKind<E>(PhantomData<fn() -> E>);
+
+impl<E: Engine> Kind<E> for DenoiserKind<E> {
+    type Network = E::Denoiser;
+    type Task = DenoiserTask<E>;
+    type Output = DenoiserOutput<E>;
+
+    const KIND: ActorKind = ActorKind::Denoiser;
+
+    fn load(engine: &E, model: &str, control: &StageControl) -> Result<E::Denoiser, StageError> {
+        engine.load_denoiser(model, control)
+    }
+
+    fn run(
+        network: &mut E::Denoiser,
+        task: DenoiserTask<E>,
+        control: &StageControl,
+    ) -> Result<DenoiserOutput<E>, StageError> {
+        control.checkpoint()?;
+        let mut state = match task.state {
+            Some(state) => state,
+            None => network.begin(&task.spec, &task.prompt_embeds, task.image_latents.as_ref())?,
+        };
+        network.step(&mut state, control)?;
+        let preview = task.preview.then(|| state.predicted());
+        let latents = (state.done() >= state.total()).then(|| state.latents());
+        Ok(DenoiserOutput { state, preview, latents })
+    }
+
+    fn outcome(output: &DenoiserOutput<E>) -> Outcome {
+        Outcome::Stepped {
+            done: output.state.done(),
+            total: output.state.total(),
+            bytes: output.state.size_bytes(),
+            latents_bytes: output.latents.as_ref().map_or(0, StageValue::size_bytes),
+        }
+    }
+
+    fn report(finished: Finished<DenoiserOutput<E>>) -> Report<E> {
+        Report::Denoiser(Box::new(finished))
+    }
+}
+
+pub(crate) enum VaeTask<L> {
+    Encode { image: RgbImage, size: Size },
+    Decode { latents: L },
+    Preview { latents: L, kind: PreviewKind },
+}
+
+pub(crate) enum VaeOutput<L> {
+    Latents(L),
+    Picture(RgbImage),
+}
+
+pub(crate) struct VaeKind<E>(PhantomData<fn() -> E>);
+
+impl<E: Engine> Kind<E> for VaeKind<E> {
+    type Network = E::Vae;
+    type Task = VaeTask<E::Latents>;
+    type Output = VaeOutput<E::Latents>;
+
+    const KIND: ActorKind = ActorKind::Vae;
+
+    fn load(engine: &E, model: &str, control: &StageControl) -> Result<E::Vae, StageError> {
+        engine.load_vae(model, control)
+    }
+
+    fn run(
+        network: &mut E::Vae,
+        task: VaeTask<E::Latents>,
+        control: &StageControl,
+    ) -> Result<VaeOutput<E::Latents>, StageError> {
+        control.checkpoint()?;
+        Ok(match task {
+            VaeTask::Encode { image, size } => VaeOutput::Latents(network.encode(&image, size, control)?),
+            VaeTask::Decode { latents } => VaeOutput::Picture(network.decode(&latents, control)?),
+            VaeTask::Preview { latents, kind: PreviewKind::Decoded } => {
+                VaeOutput::Picture(network.decode(&latents, control)?)
+            }
+            VaeTask::Preview { latents, kind: PreviewKind::Projection } => {
+                VaeOutput::Picture(network.project(&latents)?)
+            }
+        })
+    }
+
+    fn outcome(output: &VaeOutput<E::Latents>) -> Outcome {
+        let bytes = match output {
+            VaeOutput::Latents(latents) => latents.size_bytes(),
+            VaeOutput::Picture(picture) => picture.pixels().len() as u64,
+        };
+        Outcome::Value { bytes }
+    }
+
+    fn report(finished: Finished<VaeOutput<E::Latents>>) -> Report<E> {
+        Report::Vae(Box::new(finished))
+    }
+}

@@ -1,0 +1,259 @@
+//! The dispatcher: the driver of [`crate::scheduler`]. A tokio task that owns the core and every stage value, reads commands and
+//! reports, and carries out what the core decides. It never waits for an actor, a watcher or a client.
+
+mod job;
+mod perform;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use dashmap::DashMap;
+use easel_domain::engine::Engine;
+use easel_domain::{Error, GenerationId, RgbImage};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::actor::{ActorHandle, DenoiserOutput, DenoiserTask, Report, VaeOutput, VaeTask};
+use crate::blobs::BlobHandle;
+use crate::hub::{GoneBoard, Hub, WatchCounts};
+use crate::pixels::PixelPool;
+use crate::scheduler::{Answer, Command, Core, JobKey, ModelView, Now};
+use crate::slots::ComputeSlots;
+use crate::stop::StopToken;
+use crate::watch::Watch;
+use job::Job;
+
+/// The shared table: generation id to watch handle.
+pub(crate) type Hubs = Arc<DashMap<GenerationId, Arc<Hub>>>;
+
+/// The source picture of a new generation. Holding the blob keeps it in the store.
+pub(crate) struct Source {
+    pub(crate) picture: RgbImage,
+    pub(crate) blob: Arc<[u8]>,
+}
+
+/// A command from a handle.
+pub(crate) struct Envelope {
+    pub(crate) command: Command,
+    pub(crate) source: Option<Source>,
+    /// Attach a watch to the generation that is created or found.
+    pub(crate) attach: bool,
+    pub(crate) reply: oneshot::Sender<Reply>,
+}
+
+/// What the handle gets back.
+pub(crate) struct Reply {
+    pub(crate) answer: Answer,
+    pub(crate) watch: Option<Result<Watch, Error>>,
+    pub(crate) load: Option<watch::Receiver<ModelView>>,
+}
+
+/// The dispatcher's ends of the three actors.
+pub(crate) struct Actors<E: Engine> {
+    pub(crate) encoder: ActorHandle<easel_domain::engine::EncodeSpec>,
+    pub(crate) denoiser: ActorHandle<DenoiserTask<E>>,
+    pub(crate) vae: ActorHandle<VaeTask<E::Latents>>,
+}
+
+/// What the dispatcher is made of.
+pub(crate) struct Parts<E: Engine> {
+    pub(crate) core: Core,
+    pub(crate) actors: Actors<E>,
+    /// Given to work in the pixel pool.
+    pub(crate) reports: mpsc::Sender<Report<E>>,
+    pub(crate) hubs: Hubs,
+    pub(crate) counts: Arc<WatchCounts>,
+    pub(crate) gone: Arc<GoneBoard>,
+    pub(crate) slots: Arc<ComputeSlots>,
+    pub(crate) stop: StopToken,
+    pub(crate) pool: PixelPool,
+    pub(crate) blobs: BlobHandle,
+    pub(crate) ready: watch::Sender<bool>,
+    pub(crate) drained: watch::Sender<bool>,
+}
+
+/// See the module.
+pub(crate) struct Dispatcher<E: Engine> {
+    core: Core,
+    /// `None` after the end of draining.
+    actors: Option<Actors<E>>,
+    reports: mpsc::Sender<Report<E>>,
+    jobs: HashMap<JobKey, Job<E>>,
+    hubs: Hubs,
+    counts: Arc<WatchCounts>,
+    gone: Arc<GoneBoard>,
+    slots: Arc<ComputeSlots>,
+    /// Root of all stop tokens.
+    stop: StopToken,
+    pool: PixelPool,
+    blobs: BlobHandle,
+    ready: watch::Sender<bool>,
+    drained: watch::Sender<bool>,
+    /// The source of the generation that is being created.
+    source: Option<Source>,
+    /// Those who follow a model; one for each model that was ever asked for.
+    loads: HashMap<String, watch::Sender<ModelView>>,
+    /// Those who wait for a model to be dropped.
+    unloads: HashMap<String, Vec<oneshot::Sender<Reply>>>,
+    /// What the driver itself has to tell the core.
+    echo: VecDeque<Command>,
+}
+
+impl<E: Engine> Dispatcher<E> {
+    pub(crate) fn new(parts: Parts<E>) -> Self {
+        let Parts { core, actors, reports, hubs, counts, gone, slots, stop, pool, blobs, ready, drained } = parts;
+        Self {
+            core,
+            actors: Some(actors),
+            reports,
+            jobs: HashMap::new(),
+            hubs,
+            counts,
+            gone,
+            slots,
+            stop,
+            pool,
+            blobs,
+            ready,
+            drained,
+            source: None,
+            loads: HashMap::new(),
+            unloads: HashMap::new(),
+            echo: VecDeque::new(),
+        }
+    }
+
+    /// Runs until the last handle has gone; then everything stops.
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Envelope>, mut reports: mpsc::Receiver<Report<E>>) {
+        let gone = Arc::clone(&self.gone);
+        loop {
+            let wake = self.core.next_wake().map(tokio::time::Instant::from_std);
+            tokio::select! {
+                biased;
+                Some(report) = reports.recv() => self.take_report(report),
+                ids = gone.take() => self.take_gone(ids),
+                envelope = commands.recv() => match envelope {
+                    Some(envelope) => self.take_envelope(envelope),
+                    None => break,
+                },
+                () = sleep_until(wake) => {
+                    self.tell_core(Command::Tick);
+                }
+            }
+        }
+        self.stop.raise(easel_domain::engine::Interrupt::ShuttingDown);
+        self.slots.nudge();
+    }
+
+    /// Lets the core decide and does what it says.
+    fn tell_core(&mut self, command: Command) -> Answer {
+        let effects = self.core.handle(command, now());
+        effects.list.into_iter().for_each(|effect| self.perform(effect));
+        while let Some(command) = self.echo.pop_front() {
+            let effects = self.core.handle(command, now());
+            effects.list.into_iter().for_each(|effect| self.perform(effect));
+        }
+        effects.answer
+    }
+
+    fn take_gone(&mut self, ids: Vec<GenerationId>) {
+        for id in ids {
+            // Somebody may have come back in the meantime.
+            let abandoned = self.hubs.get(&id).is_some_and(|hub| hub.watchers() == 0);
+            if abandoned {
+                self.tell_core(Command::WatchersGone { id });
+            }
+        }
+    }
+
+    fn take_envelope(&mut self, envelope: Envelope) {
+        let Envelope { command, source, attach, reply } = envelope;
+        if matches!(command, Command::Create(_)) && reply.is_closed() {
+            return;
+        }
+        let loads = matches!(command, Command::LoadModel { .. });
+        let unloads = if let Command::UnloadModel { name } = &command { Some(name.clone()) } else { None };
+        self.source = source;
+        // Whoever waits for an unload must be there before the core can say that it is done.
+        if let Some(name) = unloads {
+            return self.unload(name, command, reply);
+        }
+        let answer = self.tell_core(command);
+        self.source = None;
+        let watch = match &answer {
+            Answer::Created(Ok(accepted)) if attach => Some(self.attach(&accepted.id)),
+            Answer::Found(Ok(Some(id))) if attach => Some(self.attach(id)),
+            _ => None,
+        };
+        let load = match &answer {
+            Answer::Model(Ok(view)) if loads => Some(self.follow(view)),
+            _ => None,
+        };
+        // When nobody takes the reply, the watch in it is dropped: that is a disconnect.
+        let _ = reply.send(Reply { answer, watch, load });
+    }
+
+    fn unload(&mut self, name: String, command: Command, reply: oneshot::Sender<Reply>) {
+        self.unloads.entry(name.clone()).or_default().push(reply);
+        let answer = self.tell_core(command);
+        if matches!(answer, Answer::Later) {
+            return;
+        }
+        if let Some(reply) = self.unloads.remove(&name).and_then(|mut waiting| waiting.pop()) {
+            let _ = reply.send(Reply { answer, watch: None, load: None });
+        }
+    }
+
+    fn attach(&self, id: &GenerationId) -> Result<Watch, Error> {
+        match self.hubs.get(id).map(|hub| Arc::clone(&hub)) {
+            Some(hub) => Watch::new(hub, 0),
+            None => Err(crate::scheduler::unknown_generation(id)),
+        }
+    }
+
+    fn follow(&mut self, view: &ModelView) -> watch::Receiver<ModelView> {
+        let sender = self.loads.entry(view.info.name.clone()).or_insert_with(|| watch::Sender::new(view.clone()));
+        sender.send_replace(view.clone());
+        sender.subscribe()
+    }
+
+    fn take_report(&mut self, report: Report<E>) {
+        let command = match report {
+            Report::Core(command) => command,
+            Report::Encoder(mut done) => {
+                if let (Some(job), Some(embeds)) = (self.jobs.get_mut(&done.key), done.output.take()) {
+                    job.embeds = Some(embeds);
+                }
+                job::done(*done)
+            }
+            Report::Denoiser(mut done) => {
+                if let (Some(job), Some(output)) = (self.jobs.get_mut(&done.key), done.output.take()) {
+                    let DenoiserOutput { state, preview, latents } = output;
+                    job.stepped(done.work, state, preview, latents);
+                }
+                job::done(*done)
+            }
+            Report::Vae(mut done) => {
+                if let (Some(job), Some(output)) = (self.jobs.get_mut(&done.key), done.output.take()) {
+                    match output {
+                        VaeOutput::Latents(latents) => job.image_latents = Some(latents),
+                        VaeOutput::Picture(picture) => job.decoded(done.work, picture),
+                    }
+                }
+                job::done(*done)
+            }
+        };
+        self.tell_core(command);
+    }
+}
+
+async fn sleep_until(wake: Option<tokio::time::Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn now() -> Now {
+    Now { instant: tokio::time::Instant::now().into_std(), wall: SystemTime::now() }
+}

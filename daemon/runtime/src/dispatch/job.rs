@@ -1,0 +1,132 @@
+//! What the dispatcher holds for a generation that has not ended: its values between the stages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use easel_domain::engine::{Denoiser, EncodeSpec, Engine};
+use easel_domain::{Plan, PreviewPolicy, RgbImage};
+use tracing::Span;
+
+use super::Source;
+use crate::actor::thread::Finished;
+use crate::actor::{DenoiserTask, VaeTask};
+use crate::hub::Hub;
+use crate::scheduler::{Command, Work};
+use crate::stop::StopToken;
+
+type DenoisingOf<E> = <<E as Engine>::Denoiser as Denoiser>::Denoising;
+
+/// Dropped as a whole when the generation ends.
+pub(super) struct Job<E: Engine> {
+    pub(super) hub: Arc<Hub>,
+    pub(super) stop: StopToken,
+    pub(super) plan: Arc<Plan>,
+    pub(super) previews: Option<PreviewPolicy>,
+    pub(super) span: Span,
+    /// Until both encoders have seen it.
+    pub(super) source: Option<RgbImage>,
+    /// Keeps the source in the blob store.
+    _blob: Option<Arc<[u8]>>,
+    pub(super) embeds: Option<E::PromptEmbeds>,
+    pub(super) image_latents: Option<E::Latents>,
+    /// Between two steps; while a step runs it is with the denoiser.
+    denoising: Option<DenoisingOf<E>>,
+    /// Denoised pictures that wait for the VAE.
+    latents: HashMap<u32, E::Latents>,
+    /// Decoded pictures that wait for the pixel pool.
+    pub(super) pictures: HashMap<u32, RgbImage>,
+    /// The preview slot: one frame, the newest wins.
+    preview: Option<E::Latents>,
+    pub(super) preview_picture: Option<RgbImage>,
+}
+
+impl<E: Engine> Job<E> {
+    pub(super) fn new(
+        (hub, stop, span): (Arc<Hub>, StopToken, Span),
+        plan: Arc<Plan>,
+        previews: Option<PreviewPolicy>,
+        source: Option<Source>,
+    ) -> Self {
+        let (source, blob) = source.map_or((None, None), |source| (Some(source.picture), Some(source.blob)));
+        Self {
+            hub,
+            stop,
+            plan,
+            previews,
+            span,
+            source,
+            _blob: blob,
+            embeds: None,
+            image_latents: None,
+            denoising: None,
+            latents: HashMap::new(),
+            pictures: HashMap::new(),
+            preview: None,
+            preview_picture: None,
+        }
+    }
+
+    pub(super) fn encode_task(&self) -> EncodeSpec {
+        EncodeSpec {
+            mode: self.plan.mode,
+            prompt: self.plan.prompt.clone(),
+            negative_prompt: self.plan.negative_prompt.clone(),
+            image: self.source.clone(),
+        }
+    }
+
+    /// `None` when a value that the work needs is not there.
+    pub(super) fn denoiser_task(&mut self, image: u32, preview: bool) -> Option<DenoiserTask<E>> {
+        Some(DenoiserTask {
+            state: self.denoising.take(),
+            spec: self.plan.denoise_spec(image),
+            prompt_embeds: self.embeds.clone()?,
+            image_latents: self.image_latents.clone(),
+            preview,
+        })
+    }
+
+    /// `None` when a value that the work needs is not there.
+    pub(super) fn vae_task(&mut self, work: Work) -> Option<VaeTask<E::Latents>> {
+        Some(match work {
+            Work::EncodeImage => VaeTask::Encode { image: self.source.clone()?, size: self.plan.working },
+            Work::Decode { image } => VaeTask::Decode { latents: self.latents.remove(&image)? },
+            Work::Preview { kind, .. } => VaeTask::Preview { latents: self.preview.take()?, kind },
+            _ => return None,
+        })
+    }
+
+    /// Takes what a step has made.
+    pub(super) fn stepped(
+        &mut self,
+        work: Work,
+        state: DenoisingOf<E>,
+        preview: Option<E::Latents>,
+        latents: Option<E::Latents>,
+    ) {
+        let Work::Step { image, .. } = work else { return };
+        if let Some(latents) = latents {
+            self.latents.insert(image, latents);
+            self.preview = None;
+        } else {
+            self.denoising = Some(state);
+            self.preview = preview.or(self.preview.take());
+        }
+    }
+
+    /// Takes a picture from the VAE.
+    pub(super) fn decoded(&mut self, work: Work, picture: RgbImage) {
+        match work {
+            Work::Decode { image } => {
+                self.pictures.insert(image, picture);
+            }
+            _ => self.preview_picture = Some(picture),
+        }
+    }
+}
+
+/// What the core is told of work that is over; its output has been taken.
+pub(super) fn done<O>(finished: Finished<O>) -> Command {
+    let Finished { key, work, outcome, took, still_busy, .. } = finished;
+    Command::Done { key, work, outcome, took, still_busy }
+}

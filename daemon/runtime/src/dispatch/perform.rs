@@ -1,0 +1,212 @@
+//! What the dispatcher does when the core has decided.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use easel_domain::engine::Engine;
+use easel_domain::event::Snapshot;
+use easel_domain::{DisconnectPolicy, Error, GenerationId, Plan, Reason, RunPolicy};
+use tracing::Instrument;
+
+use super::job::Job;
+use super::{Dispatcher, Reply};
+use crate::actor::{Assignment, Control, Report};
+use crate::hub::Hub;
+use crate::pixels;
+use crate::scheduler::{ActorKind, Answer, Command, Effect, JobKey, Outcome, Took, Urgency, Work, actor_of, stage_of};
+
+impl<E: Engine> Dispatcher<E> {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Open { key, id, policy, plan, snapshot } => self.open(key, id, (&policy, plan), *snapshot),
+            Effect::Publish { key, event, snapshot } => {
+                if let Some(job) = self.jobs.get(&key) {
+                    if event.kind.is_last() {
+                        let state = snapshot.state;
+                        job.span.in_scope(|| tracing::info!(?state, "generation ended"));
+                    }
+                    job.hub.publish(event, *snapshot);
+                }
+            }
+            Effect::Start { key, work, urgency } => self.start(key, work, urgency),
+            Effect::Interrupt { key, interrupt } => {
+                if let Some(job) = self.jobs.get(&key) {
+                    job.stop.raise(interrupt);
+                    self.slots.nudge();
+                }
+            }
+            Effect::DropSource { key } => self.with_job(key, |job| job.source = None),
+            Effect::DropConditioning { key } => {
+                self.with_job(key, |job| (job.embeds, job.image_latents) = (None, None))
+            }
+            Effect::Close { key } => drop(self.jobs.remove(&key)),
+            Effect::Forget { id } => drop(self.hubs.remove(&id)),
+            Effect::Load { actor, model } => self.load(actor, model),
+            Effect::Unload { actor, model } => self.unload_from(actor, model),
+            Effect::ModelChanged { name, view } => {
+                if let Some(sender) = self.loads.get(&name) {
+                    sender.send_replace(*view);
+                }
+            }
+            Effect::Unloaded { name, view } => {
+                for reply in self.unloads.remove(&name).unwrap_or_default() {
+                    let answer = Answer::Model(Ok(view.clone()));
+                    let _ = reply.send(Reply { answer, watch: None, load: None });
+                }
+            }
+            Effect::Ready(ready) => drop(self.ready.send_replace(ready)),
+            Effect::Drained => {
+                // Their threads end when their mailboxes are closed.
+                self.actors = None;
+                self.drained.send_replace(true);
+            }
+        }
+    }
+
+    fn with_job(&mut self, key: JobKey, change: impl FnOnce(&mut Job<E>)) {
+        if let Some(job) = self.jobs.get_mut(&key) {
+            change(job);
+        }
+    }
+
+    fn open(&mut self, key: JobKey, id: GenerationId, (policy, plan): (&RunPolicy, Arc<Plan>), snapshot: Snapshot) {
+        let gone = (policy.on_disconnect == DisconnectPolicy::Cancel).then(|| Arc::clone(&self.gone));
+        let hub = Arc::new(Hub::new(snapshot, gone, Arc::clone(&self.counts)));
+        let span = tracing::info_span!("generation", id = id.as_str(), model = plan.model.as_str());
+        span.in_scope(
+            || tracing::info!(mode = ?plan.mode, size = %plan.working, steps = plan.steps, "generation accepted"),
+        );
+        self.hubs.insert(id, Arc::clone(&hub));
+        let job = Job::new((hub, self.stop.child(), span), plan, policy.previews, self.source.take());
+        self.jobs.insert(key, job);
+    }
+
+    fn start(&mut self, key: JobKey, work: Work, urgency: Urgency) {
+        let sent = match actor_of(work) {
+            Some(_) => self.start_on_actor(key, work, urgency),
+            None => self.start_on_pool(key, work),
+        };
+        if !sent {
+            let error = Error::new(Reason::Internal, "a stage could not be started; report it with the daemon's log");
+            tracing::error!(?work, "a stage could not be started");
+            let outcome = Outcome::Failed(error);
+            self.echo.push_back(Command::Done { key, work, outcome, took: Took::default(), still_busy: false });
+        }
+    }
+
+    /// False when a value is missing or the mailbox is full; neither happens as long as the core's count of work is right.
+    fn start_on_actor(&mut self, key: JobKey, work: Work, urgency: Urgency) -> bool {
+        let (Some(job), Some(actors)) = (self.jobs.get_mut(&key), &self.actors) else { return false };
+        let (stage, image) = stage_of(work);
+        let span = tracing::info_span!(parent: &job.span, "stage", ?stage, image);
+        let (model, stop) = (job.plan.model.clone(), job.stop.clone());
+        match work {
+            Work::EncodePrompt => {
+                let job = Some((key, work, job.encode_task()));
+                actors.encoder.mailbox.work(Assignment { model, job, urgency, stop, span }).is_ok()
+            }
+            Work::Step { image, preview } => job.denoiser_task(image, preview).is_some_and(|task| {
+                let job = Some((key, work, task));
+                actors.denoiser.mailbox.work(Assignment { model, job, urgency, stop, span }).is_ok()
+            }),
+            _ => job.vae_task(work).is_some_and(|task| {
+                let job = Some((key, work, task));
+                actors.vae.mailbox.work(Assignment { model, job, urgency, stop, span }).is_ok()
+            }),
+        }
+    }
+
+    fn start_on_pool(&mut self, key: JobKey, work: Work) -> bool {
+        let Some(job) = self.jobs.get_mut(&key) else { return false };
+        let (stage, image) = stage_of(work);
+        let span = tracing::info_span!(parent: &job.span, "stage", ?stage, image);
+        let (pool, reports, stop, hub) =
+            (self.pool.clone(), self.reports.clone(), job.stop.clone(), Arc::clone(&job.hub));
+        match work {
+            Work::Finish { image } => {
+                let Some(picture) = job.pictures.remove(&image) else { return false };
+                let (plan, blobs) = (Arc::clone(&job.plan), self.blobs.clone());
+                let finish = async move {
+                    let (start, flag) = (Instant::now(), stop.clone());
+                    let (made, waited) = pool.run(move || pixels::finish(&picture, &plan, image, &flag)).await;
+                    let stored = match made {
+                        Ok(mut made) => match made.image.hash {
+                            Some(hash) => blobs.put(hash, Arc::clone(&made.image.bytes)).await.map(|bytes| {
+                                made.image.bytes = bytes;
+                                made
+                            }),
+                            None => Ok(made),
+                        },
+                        Err(error) => Err(error),
+                    };
+                    let outcome = match (stop.check(), stored) {
+                        (Err(interrupt), _) => Outcome::Interrupted(interrupt),
+                        (Ok(()), Ok(made)) => Outcome::Picture(Box::new(made)),
+                        (Ok(()), Err(error)) => Outcome::Failed(error),
+                    };
+                    report_pixels(&reports, (key, work), outcome, (start, waited)).await;
+                };
+                tokio::spawn(finish.instrument(span));
+            }
+            Work::ShowPreview { image, step } => {
+                let (Some(picture), Some(policy)) = (job.preview_picture.take(), job.previews) else { return false };
+                let show = async move {
+                    let start = Instant::now();
+                    let (made, waited) = pool.run(move || pixels::preview(&picture, policy, (image, step))).await;
+                    let outcome = match made {
+                        Ok(preview) => {
+                            hub.show(preview);
+                            Outcome::Shown
+                        }
+                        Err(error) => Outcome::Failed(error),
+                    };
+                    report_pixels(&reports, (key, work), outcome, (start, waited)).await;
+                };
+                tokio::spawn(show.instrument(span));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn load(&mut self, actor: ActorKind, model: String) {
+        let span = tracing::info_span!("load", model = model.as_str(), actor = actor.name());
+        let (urgency, stop) = (Urgency::background(), self.stop.clone());
+        let sent = self.actors.as_ref().is_some_and(|actors| match actor {
+            ActorKind::Encoder => {
+                actors.encoder.mailbox.work(Assignment { model, job: None, urgency, stop, span }).is_ok()
+            }
+            ActorKind::Denoiser => {
+                actors.denoiser.mailbox.work(Assignment { model, job: None, urgency, stop, span }).is_ok()
+            }
+            ActorKind::Vae => actors.vae.mailbox.work(Assignment { model, job: None, urgency, stop, span }).is_ok(),
+        });
+        if !sent {
+            self.echo.push_back(Command::Free { actor });
+        }
+    }
+
+    fn unload_from(&mut self, actor: ActorKind, model: String) {
+        let control = Control::Unload(model.clone());
+        let sent = self.actors.as_ref().is_some_and(|actors| match actor {
+            ActorKind::Encoder => actors.encoder.mailbox.control(control).is_ok(),
+            ActorKind::Denoiser => actors.denoiser.mailbox.control(control).is_ok(),
+            ActorKind::Vae => actors.vae.mailbox.control(control).is_ok(),
+        });
+        if !sent {
+            let news = crate::scheduler::ModelNews::Absent;
+            self.echo.push_back(Command::Model { actor, model, news });
+        }
+    }
+}
+
+async fn report_pixels<E: Engine>(
+    reports: &tokio::sync::mpsc::Sender<Report<E>>,
+    (key, work): (JobKey, Work),
+    outcome: Outcome,
+    (start, waited): (Instant, Duration),
+) {
+    let took = Took { waited, computed: start.elapsed().saturating_sub(waited) };
+    // Without a dispatcher nobody wants to know.
+    let _ = reports.send(Report::Core(Command::Done { key, work, outcome, took, still_busy: false })).await;
+}

@@ -1,0 +1,32 @@
+//! What the handle asks the engine itself, without its type.
+
+use std::path::Path;
+
+use easel_domain::engine::{DeviceKind, Engine};
+use easel_domain::{Error, ModelInfo};
+
+/// The parts of an engine that do not depend on its types.
+pub(crate) trait Catalogue: Send + Sync {
+    fn models(&self) -> Vec<ModelInfo>;
+    fn add_model(&self, folder: &Path, name: &str) -> Result<ModelInfo, Error>;
+    fn resident_bytes(&self, model: &str) -> u64;
+    fn devices(&self) -> [DeviceKind; 3];
+}
+
+impl<E: Engine> Catalogue for E {
+    fn models(&self) -> Vec<ModelInfo> {
+        Engine::models(self)
+    }
+
+    fn add_model(&self, folder: &Path, name: &str) -> Result<ModelInfo, Error> {
+        Engine::add_model(self, folder, name)
+    }
+
+    fn resident_bytes(&self, model: &str) -> u64 {
+        Engine::resident_bytes(self, model)
+    }
+
+    fn devices(&self) -> [DeviceKind; 3] {
+        Engine::devices(self)
+    }
+}

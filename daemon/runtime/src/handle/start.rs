@@ -1,0 +1,135 @@
+//! Putting the runtime together.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dashmap::DashMap;
+use easel_domain::engine::{DeviceKind, Engine};
+use easel_domain::{Error, Reason, limits};
+use tokio::sync::{Mutex, mpsc, watch};
+
+use super::{Runtime, Shared};
+use crate::RuntimeConfig;
+use crate::actor::hooks::Pulse;
+use crate::actor::{ActorContext, DenoiserKind, EncoderKind, Report, VaeKind, spawn};
+use crate::blobs::BlobHandle;
+use crate::dispatch::{Actors, Dispatcher, Parts};
+use crate::hub::{GoneBoard, WatchCounts};
+use crate::pixels::PixelPool;
+use crate::scheduler::{ActorKind, Command, Core, CoreConfig, unknown_model};
+use crate::slots::ComputeSlots;
+use crate::stop::StopToken;
+
+impl Runtime {
+    /// Starts the actors. To be called within a tokio runtime with its timer enabled. Fails with `ModelNotFound` when the engine does not
+    /// know the default model, and with `Internal` when a thread cannot be started.
+    pub fn start<E: Engine>(engine: Arc<E>, config: RuntimeConfig) -> Result<Self, Error> {
+        let models = Engine::models(&*engine);
+        let default_model = match &config.default_model {
+            Some(name) if models.iter().any(|model| model.name == *name) => name.clone(),
+            Some(name) => return Err(unknown_model(name)),
+            None => match models.first() {
+                Some(first) => first.name.clone(),
+                None => return Err(Error::new(Reason::Internal, "the engine has no model")),
+            },
+        };
+        let (report_sender, reports) = mpsc::channel(limits::ACTOR_MAILBOX);
+        let (alive, threads) = mpsc::channel(1);
+        let (slots, stop) = (Arc::new(ComputeSlots::new(config.cpu_slots)), StopToken::default());
+        let actors = start_actors(&engine, &report_sender, &slots, &stop, alive)?;
+        let pulses = [&actors.encoder.pulse, &actors.denoiser.pulse, &actors.vae.pulse].map(Arc::clone);
+        let stalled = watch_stalls(pulses, config.stall_limit, report_sender.clone());
+
+        let (commands, command_receiver) = mpsc::channel(limits::ACTOR_MAILBOX);
+        let (ready, ready_receiver) = watch::channel(true);
+        let (drained, drained_receiver) = watch::channel(false);
+        let blobs = BlobHandle::spawn(config.max_blob_store_bytes);
+        let (pool, hubs, counts) = (PixelPool::new(), Arc::new(DashMap::new()), Arc::new(WatchCounts::default()));
+        let core_config = CoreConfig {
+            max_active: config.max_queued_generations.clamp(1, limits::MAX_QUEUED_GENERATIONS),
+            drain_timeout: config.drain_timeout,
+            // The other half is left to sources, uploads and running generations.
+            max_kept_bytes: config.max_blob_store_bytes / 2,
+        };
+        let dispatcher = Dispatcher::new(Parts {
+            core: Core::new(core_config, models, default_model.clone()),
+            actors,
+            reports: report_sender,
+            hubs: Arc::clone(&hubs),
+            counts: Arc::clone(&counts),
+            gone: Arc::new(GoneBoard::default()),
+            slots,
+            stop,
+            pool: pool.clone(),
+            blobs: blobs.clone(),
+            ready,
+            drained,
+        });
+        tokio::spawn(dispatcher.run(command_receiver, reports));
+        Ok(Self(Arc::new(Shared {
+            commands,
+            hubs,
+            counts,
+            blobs,
+            pool,
+            catalogue: engine,
+            config,
+            default_model,
+            start_time: SystemTime::now(),
+            started: tokio::time::Instant::now(),
+            ready: ready_receiver,
+            drained: drained_receiver,
+            stalled,
+            threads: Mutex::new(threads),
+        })))
+    }
+}
+
+fn start_actors<E: Engine>(
+    engine: &Arc<E>,
+    reports: &mpsc::Sender<Report<E>>,
+    slots: &Arc<ComputeSlots>,
+    stop: &StopToken,
+    alive: mpsc::Sender<()>,
+) -> Result<Actors<E>, Error> {
+    let [encoder, denoiser, vae] = Engine::devices(&**engine);
+    let context = |device: DeviceKind| ActorContext {
+        engine: Arc::clone(engine),
+        reports: reports.clone(),
+        slots: (device == DeviceKind::Cpu).then(|| Arc::clone(slots)),
+        stop: stop.clone(),
+        _alive: alive.clone(),
+    };
+    Ok(Actors {
+        encoder: spawn::<E, EncoderKind<E>>(context(encoder))?,
+        denoiser: spawn::<E, DenoiserKind<E>>(context(denoiser))?,
+        vae: spawn::<E, VaeKind<E>>(context(vae))?,
+    })
+}
+
+/// Looks whether a busy actor passes its checkpoints. Ends with the dispatcher, or with the first one that does not.
+fn watch_stalls<E: Engine>(
+    pulses: [Arc<Pulse>; 3],
+    limit: Duration,
+    reports: mpsc::Sender<Report<E>>,
+) -> watch::Receiver<Option<&'static str>> {
+    let (sender, stalled) = watch::channel(None);
+    let period = (limit / 4).clamp(Duration::from_millis(5), Duration::from_secs(5));
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(period);
+        loop {
+            tokio::select! {
+                () = reports.closed() => return,
+                _ = ticks.tick() => {}
+            }
+            let silent = |pulse: &Arc<Pulse>| pulse.silent_for().is_some_and(|silence| silence > limit);
+            let Some(actor) = ActorKind::ALL.into_iter().find(|actor| silent(&pulses[actor.index()])) else { continue };
+            tracing::error!(actor = actor.name(), limit_ms = limit.as_millis() as u64, "an actor does not answer");
+            // Without a dispatcher nobody wants to know.
+            let _ = reports.send(Report::Core(Command::Stalled { actor })).await;
+            sender.send_replace(Some(actor.name()));
+            return reports.closed().await;
+        }
+    });
+    stalled
+}

@@ -1,0 +1,93 @@
+//! The pixel pool: decoding, resizing and encoding of pictures, on a few blocking threads beside the actors.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use easel_domain::event::{EncodedImage, Preview, ResultImage};
+use easel_domain::{BlobHash, Error, Plan, PreviewPolicy, Reason, RgbImage, Size, limits};
+use easel_imaging::Filter;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::stop::StopToken;
+
+/// A bounded share of the blocking threads. Clones are the same pool.
+#[derive(Clone, Debug)]
+pub(crate) struct PixelPool(Arc<Semaphore>);
+
+impl PixelPool {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(limits::PIXEL_WORKERS)))
+    }
+
+    /// Waits for a worker and lets it do `work`; also returns how long it waited. The worker's place is given back when
+    /// the work is over, even if the caller has gone.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> (Result<T, Error>, Duration) {
+        let start = Instant::now();
+        let Ok(place) = Arc::clone(&self.0).acquire_owned().await else {
+            return (Err(Error::new(Reason::Draining, "the daemon stops")), start.elapsed());
+        };
+        let waited = start.elapsed();
+        let span = tracing::Span::current();
+        let worker = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            span.in_scope(work)
+        });
+        let result = worker.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "pixel work panicked");
+            Err(Error::new(Reason::Internal, "work on the pixels of a picture failed; report it with the daemon's log"))
+        });
+        (result, waited)
+    }
+}
+
+/// SHA-256 of bytes.
+pub(crate) fn hash(bytes: &[u8]) -> BlobHash {
+    BlobHash(Sha256::digest(bytes).into())
+}
+
+/// Size of a picture from its header, with errors that name the field of the request.
+pub(crate) fn probe(bytes: &[u8]) -> Result<Size, Error> {
+    easel_imaging::probe(bytes).map(|probe| probe.size).map_err(at_image)
+}
+
+/// A picture from its file, with errors that name the field of the request.
+pub(crate) fn load(bytes: &[u8]) -> Result<RgbImage, Error> {
+    easel_imaging::load(bytes).map_err(at_image)
+}
+
+fn at_image(error: Error) -> Error {
+    if !error.violations.is_empty() || error.reason.class() != easel_domain::Class::Caller {
+        return error;
+    }
+    Error::field(error.reason, "spec.image", error.message)
+}
+
+/// The file of a decoded picture, at the size that was promised. Says as well what its hash is.
+pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopToken) -> Result<ResultImage, Error> {
+    let stopped = |_| Error::new(Reason::Cancelled, "the generation was told to stop");
+    stop.check().map_err(stopped)?;
+    let scaled = easel_imaging::resize(picture, plan.output, Filter::Lanczos);
+    stop.check().map_err(stopped)?;
+    let bytes: Arc<[u8]> = easel_imaging::encode(&scaled, plan.output_format)?.into();
+    let hash = Some(hash(&bytes));
+    let image =
+        EncodedImage { format: plan.output_format, width: scaled.width(), height: scaled.height(), hash, bytes };
+    Ok(ResultImage { index, seed: plan.seed.wrapping_add(u64::from(index)), image })
+}
+
+/// A preview as the policy asks for it; its number is given where it is shown.
+pub(crate) fn preview(
+    picture: &RgbImage,
+    policy: PreviewPolicy,
+    (image_index, step): (u32, u32),
+) -> Result<Preview, Error> {
+    let longest = policy.longest_edge_px.unwrap_or(limits::MAX_PREVIEW_EDGE_PX).clamp(1, limits::MAX_PREVIEW_EDGE_PX);
+    let small = easel_imaging::fit(picture, longest);
+    let bytes: Arc<[u8]> = easel_imaging::encode(&small, policy.format)?.into();
+    let image = EncodedImage { format: policy.format, width: small.width(), height: small.height(), hash: None, bytes };
+    Ok(Preview { number: 0, image_index, step, epoch: 1, kind: policy.kind, image })
+}

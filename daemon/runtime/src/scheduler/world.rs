@@ -1,0 +1,331 @@
+//! A world for tests of the core: it does what the core decides, in virtual time, and checks what must always hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use easel_domain::engine::Interrupt;
+use easel_domain::event::{CancelOutcome, EncodedImage, Event, EventKind, ResultImage, Snapshot, State};
+use easel_domain::{
+    DisconnectPolicy, Error, GenerationId, GenerationRequest, ImageFormat, Mode, ModelInfo, Pipeline, Plan,
+    PreviewKind, PreviewPolicy, Priority, Reason, RequestId, RunPolicy, Size,
+};
+
+use super::*;
+
+/// A generation as its watchers see it.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) events: Vec<Arc<Event>>,
+    pub(super) snapshot: Option<Snapshot>,
+    pub(super) interrupt: Option<Interrupt>,
+    pub(super) closed: bool,
+    steps: u32,
+}
+
+/// See the module.
+pub(super) struct World {
+    pub(super) core: Core,
+    pub(super) now: Now,
+    /// Work that was handed out and has not come back.
+    pub(super) pending: Vec<(JobKey, Work)>,
+    pub(super) loads: Vec<(ActorKind, String)>,
+    pub(super) seen: BTreeMap<JobKey, Seen>,
+    pub(super) forgotten: BTreeSet<GenerationId>,
+    pub(super) unloaded: Vec<String>,
+    pub(super) ready: bool,
+    pub(super) drained: bool,
+    pub(super) keys: BTreeMap<GenerationId, JobKey>,
+    next: u32,
+}
+
+pub(super) const STEPS: u32 = 3;
+
+/// What a test asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) priority: Priority,
+    pub(super) mode: Mode,
+    pub(super) images: u32,
+    pub(super) previews: bool,
+    pub(super) timeout: Option<Duration>,
+    pub(super) request_id: Option<&'static str>,
+    pub(super) prompt: &'static str,
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self {
+            priority: Priority::Interactive,
+            mode: Mode::Generate,
+            images: 1,
+            previews: false,
+            timeout: None,
+            request_id: None,
+            prompt: "a boat",
+        }
+    }
+}
+
+fn model() -> ModelInfo {
+    ModelInfo {
+        name: "m".to_owned(),
+        description: String::new(),
+        demonstration: false,
+        license: String::new(),
+        pipeline: Pipeline::Mobile,
+        native: Size { width: 64, height: 64 },
+        min_edge_px: 64,
+        max_edge_px: 64,
+        default_steps: STEPS,
+        guidance: None,
+        parameters: 0,
+        file_bytes: 0,
+    }
+}
+
+fn plan(ask: &Ask) -> Plan {
+    Plan {
+        mode: ask.mode,
+        model: "m".to_owned(),
+        prompt: ask.prompt.to_owned(),
+        negative_prompt: String::new(),
+        seed: 7,
+        working: Size { width: 64, height: 64 },
+        output: Size { width: 64, height: 64 },
+        steps: STEPS,
+        sigmas: Vec::new(),
+        guidance: None,
+        num_images: ask.images,
+        output_format: ImageFormat::Png,
+        notes: Vec::new(),
+    }
+}
+
+fn request(ask: &Ask) -> GenerationRequest {
+    GenerationRequest {
+        mode: Some(ask.mode),
+        model: None,
+        prompt: ask.prompt.to_owned(),
+        negative_prompt: String::new(),
+        image: None,
+        width: None,
+        height: None,
+        num_inference_steps: None,
+        sigmas: Vec::new(),
+        guidance_scale: None,
+        image_guidance_scale: None,
+        seed: None,
+        num_images: Some(ask.images),
+        output_format: ImageFormat::Png,
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(CoreConfig { max_active: 8, drain_timeout: Duration::from_secs(30), max_kept_bytes: 1000 })
+    }
+
+    pub(super) fn with(config: CoreConfig) -> Self {
+        Self {
+            core: Core::new(config, vec![model()], "m".to_owned()),
+            now: Now { instant: Instant::now(), wall: SystemTime::now() },
+            pending: Vec::new(),
+            loads: Vec::new(),
+            seen: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            unloaded: Vec::new(),
+            ready: true,
+            drained: false,
+            keys: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn send(&mut self, command: Command) -> Answer {
+        let effects = self.core.handle(command, self.now);
+        assert_eq!(self.core.broken_invariant(), None);
+        effects.list.into_iter().for_each(|effect| self.perform(effect));
+        effects.answer
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Open { key, id, .. } => {
+                assert!(self.seen.insert(key, Seen::default()).is_none(), "a generation opens once");
+                self.keys.insert(id, key);
+            }
+            Effect::Publish { key, event, snapshot } => {
+                let seen = self.seen.get_mut(&key).expect("events come after the opening");
+                assert_eq!(event.sequence, seen.events.len() as u64 + 1, "events have no gaps");
+                assert_eq!(snapshot.sequence, event.sequence);
+                let before = seen.events.last();
+                assert!(before.is_none_or(|before| !before.kind.is_last()), "nothing comes after the end");
+                if let (EventKind::Progress(now), Some(Some(then))) =
+                    (&event.kind, seen.snapshot.as_ref().map(|before| before.progress))
+                {
+                    assert!(now.fraction >= then.fraction, "progress does not fall");
+                }
+                seen.events.push(event);
+                seen.snapshot = Some(*snapshot);
+            }
+            Effect::Start { key, work, .. } => {
+                assert!(!self.seen[&key].closed, "no work begins after the end");
+                let busy = |kind| self.pending.iter().any(|(_, other)| actor_of(*other) == Some(kind));
+                assert!(actor_of(work).is_none_or(|kind| !busy(kind)), "an actor has one piece of work");
+                self.pending.push((key, work));
+            }
+            Effect::Interrupt { key, interrupt } => {
+                self.seen.get_mut(&key).expect("it is open").interrupt.get_or_insert(interrupt);
+            }
+            Effect::Close { key } => {
+                let seen = self.seen.get_mut(&key).expect("it is open");
+                assert!(!seen.closed, "a generation closes once");
+                seen.closed = true;
+            }
+            Effect::Forget { id } => assert!(self.forgotten.insert(id), "a generation is forgotten once"),
+            Effect::Load { actor, model } => self.loads.push((actor, model)),
+            Effect::Unload { actor, model } => {
+                let command = Command::Model { actor, model, news: ModelNews::Absent };
+                self.send(command);
+            }
+            Effect::Unloaded { name, .. } => self.unloaded.push(name),
+            Effect::Ready(ready) => self.ready = ready,
+            Effect::Drained => self.drained = true,
+            Effect::DropSource { .. } | Effect::DropConditioning { .. } | Effect::ModelChanged { .. } => {}
+        }
+    }
+
+    /// Creates a generation; its key.
+    pub(super) fn create(&mut self, ask: Ask) -> Result<JobKey, Error> {
+        self.next += 1;
+        let policy = RunPolicy {
+            previews: ask.previews.then_some(PreviewPolicy {
+                kind: PreviewKind::Decoded,
+                longest_edge_px: None,
+                format: ImageFormat::Png,
+                every_n_steps: 1,
+            }),
+            priority: ask.priority,
+            on_disconnect: DisconnectPolicy::Cancel,
+            timeout: ask.timeout,
+            request_id: ask.request_id.map(|id| id.parse::<RequestId>().expect("tests choose good ids")),
+        };
+        let id = GenerationId::new(format!("gen_{:04}", self.next));
+        let new = NewGeneration { id, request: request(&ask), policy, plan: plan(&ask), source_bytes: 10 };
+        match self.send(Command::Create(Box::new(new))) {
+            Answer::Created(created) => created.map(|accepted| self.keys[&accepted.id]),
+            answer => panic!("a creation is answered with {answer:?}"),
+        }
+    }
+
+    pub(super) fn id(&self, key: JobKey) -> GenerationId {
+        self.keys.iter().find(|(_, other)| **other == key).map(|(id, _)| id.clone()).expect("it was created")
+    }
+
+    pub(super) fn cancel(&mut self, key: JobKey) -> Result<CancelOutcome, Error> {
+        let command = Command::Cancel { id: self.id(key), interrupt: Interrupt::Cancelled };
+        match self.send(command) {
+            Answer::Cancelled(outcome) => outcome,
+            answer => panic!("a cancellation is answered with {answer:?}"),
+        }
+    }
+
+    /// Lets a piece of work come back: as interrupted when it was told to stop, else as a success.
+    pub(super) fn finish(&mut self, key: JobKey, work: Work) {
+        let outcome = match self.seen[&key].interrupt {
+            Some(interrupt) => Outcome::Interrupted(interrupt),
+            None => self.success(key, work),
+        };
+        self.come_back(key, work, outcome);
+    }
+
+    pub(super) fn fail(&mut self, key: JobKey, work: Work) {
+        self.come_back(key, work, Outcome::Failed(Error::new(Reason::EngineFault, "a fault")));
+    }
+
+    pub(super) fn come_back(&mut self, key: JobKey, work: Work, outcome: Outcome) {
+        let at = self.pending.iter().position(|other| *other == (key, work)).expect("the work is under way");
+        self.pending.remove(at);
+        let took = Took { waited: Duration::ZERO, computed: Duration::from_millis(1) };
+        self.now.instant += Duration::from_millis(1);
+        self.send(Command::Done { key, work, outcome, took, still_busy: false });
+    }
+
+    pub(super) fn success(&mut self, key: JobKey, work: Work) -> Outcome {
+        let seen = self.seen.get_mut(&key).expect("it is open");
+        match work {
+            Work::EncodePrompt | Work::EncodeImage | Work::Decode { .. } | Work::Preview { .. } => {
+                Outcome::Value { bytes: 100 }
+            }
+            Work::Step { .. } => {
+                seen.steps = seen.steps % STEPS + 1;
+                Outcome::Stepped { done: seen.steps, total: STEPS, bytes: 50, latents_bytes: 20 }
+            }
+            Work::ShowPreview { .. } => Outcome::Shown,
+            Work::Finish { image } => Outcome::Picture(Box::new(ResultImage {
+                index: image,
+                seed: 7 + u64::from(image),
+                image: EncodedImage {
+                    format: ImageFormat::Png,
+                    width: 64,
+                    height: 64,
+                    hash: None,
+                    bytes: vec![0; 100].into(),
+                },
+            })),
+        }
+    }
+
+    /// Lets a load come back.
+    pub(super) fn loaded(&mut self, at: usize, ok: bool) {
+        let (actor, model) = self.loads.remove(at);
+        let news = if ok {
+            ModelNews::Loaded
+        } else {
+            ModelNews::Failed(Error::new(Reason::ModelInvalid, "a missing tensor"))
+        };
+        self.send(Command::Model { actor, model, news });
+        self.send(Command::Free { actor });
+    }
+
+    /// Does work that satisfies `which`, oldest first, until there is none.
+    pub(super) fn run_while(&mut self, which: impl Fn(JobKey, Work) -> bool) {
+        while let Some(&(key, work)) = self.pending.iter().find(|(key, work)| which(*key, *work)) {
+            self.finish(key, work);
+        }
+    }
+
+    /// Does everything there is to do.
+    pub(super) fn run(&mut self) {
+        while !self.loads.is_empty() || !self.pending.is_empty() {
+            if !self.loads.is_empty() {
+                self.loaded(0, true);
+            }
+            if let Some(&(key, work)) = self.pending.first() {
+                self.finish(key, work);
+            }
+        }
+    }
+
+    pub(super) fn state(&self, key: JobKey) -> State {
+        self.seen[&key].snapshot.as_ref().expect("the first event has come").state
+    }
+
+    pub(super) fn error(&self, key: JobKey) -> Option<Reason> {
+        let snapshot = self.seen[&key].snapshot.as_ref().expect("the first event has come");
+        snapshot.error.as_ref().map(|error| error.reason)
+    }
+
+    pub(super) fn status(&mut self) -> StatusView {
+        match self.send(Command::Status) {
+            Answer::Status(status) => *status,
+            answer => panic!("a status is answered with {answer:?}"),
+        }
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.send(Command::Tick);
+    }
+}
