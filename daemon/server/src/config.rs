@@ -20,8 +20,8 @@ pub struct ServerConfig {
     pub tcp: Option<TcpConfig>,
     /// Path of the Unix socket, made with mode 0600 in a folder that is made with mode 0700; `None`: no socket.
     pub unix: Option<PathBuf>,
-    /// True when the caller holds the lock of the instance, so that a socket that is left over at `unix` has no owner and may be
-    /// removed.
+    /// True when the caller holds the lock of the instance, so that a socket that is left over at `unix` has no owner
+    /// and may be removed.
     pub replace_stale_socket: bool,
     /// Accepts connections within the process, see [`BoundServer::memory`](crate::BoundServer::memory).
     pub memory: bool,
@@ -29,8 +29,8 @@ pub struct ServerConfig {
     pub token: Option<String>,
     /// Host names beside `localhost`, `127.0.0.1` and `[::1]`, with any port, for proxies in front of the daemon.
     pub allowed_hosts: Vec<String>,
-    /// Origins of web pages that may call, as browsers write them (`https://example.org`). `null` is never listed: it needs the
-    /// token.
+    /// Origins of web pages that may call, as browsers write them (`https://example.org`). `null` is never listed: it
+    /// needs the token.
     pub allowed_origins: Vec<String>,
     /// Version of the daemon, for clients.
     pub version: String,

@@ -102,8 +102,8 @@ fn answer(
     router.oneshot(request)
 }
 
-/// Reads until it is clear whether the connection speaks HTTP/2. A client that sends half of the first line and then nothing is as
-/// silent as one that sends nothing.
+/// Reads until it is clear whether the connection speaks HTTP/2. A client that sends half of the first line and then
+/// nothing is as silent as one that sends nothing.
 async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(HTTP2_PREFACE.len());
     while bytes.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&bytes) {

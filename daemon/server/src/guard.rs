@@ -1,6 +1,6 @@
-//! Stands before every handler: who may talk to the daemon at all. A browser runs pages of strangers on the user's own machine, so
-//! that loopback alone protects nothing: the name under which the daemon was reached, the page that asks, and the token or the user id of
-//! the other process are looked at before any byte of a message.
+//! Stands before every handler: who may talk to the daemon at all. A browser runs pages of strangers on the user's own
+//! machine, so that loopback alone protects nothing: the name under which the daemon was reached, the page that asks,
+//! and the token or the user id of the other process are looked at before any byte of a message.
 
 mod cors;
 mod refusal;
@@ -100,7 +100,8 @@ impl Guard {
         Err(Refusal::new(StatusCode::FORBIDDEN, Error::new(Reason::PermissionDenied, message)))
     }
 
-    /// A page that has its own name resolved to the loopback (DNS rebinding) cannot change the name that the browser sends along.
+    /// A page that has its own name resolved to the loopback (DNS rebinding) cannot change the name that the browser
+    /// sends along.
     fn check_host(&self, request: &Parts) -> Result<(), Refusal> {
         let mut names = Vec::new();
         names.extend(request.uri.authority().map(|authority| authority.as_str().to_owned()));

@@ -1,5 +1,5 @@
-//! Standard health: `""` is liveness and stays SERVING until the daemon stops; the services tell whether their calls can
-//! succeed. Only the daemon's own faults move them, never a client's mistake or a full queue.
+//! Standard health: `""` is liveness and stays SERVING until the daemon stops; the services tell whether their calls
+//! can succeed. Only the daemon's own faults move them, never a client's mistake or a full queue.
 
 use easel_proto::v1::{blob_service_server, generation_service_server, model_service_server, system_service_server};
 use tokio::sync::watch;

@@ -1,7 +1,7 @@
-//! The door of the daemon: gRPC and gRPC-Web services over TCP on the loopback and a Unix socket, the guard in front of them, health and
-//! reflection. Entry point: [`Server::bind`], then [`BoundServer::serve`] with a running
-//! [`Runtime`](easel_runtime::Runtime). Between wire and runtime stands one total conversion per message (`convert`) and one
-//! mapping of errors (`status`). This crate must never know candle, the engine or the command line.
+//! The door of the daemon: gRPC and gRPC-Web services over TCP on the loopback and a Unix socket, the guard in front of
+//! them, health and reflection. Entry point: [`Server::bind`], then [`BoundServer::serve`] with a running
+//! [`Runtime`](easel_runtime::Runtime). Between wire and runtime stands one total conversion per message (`convert`)
+//! and one mapping of errors (`status`). This crate must never know candle, the engine or the command line.
 
 mod config;
 mod connection;

@@ -37,8 +37,9 @@ pub enum ServeError {
 }
 
 impl BoundServer {
-    /// Serves `runtime` until `shutdown` resolves, then drains: health says NOT_SERVING, new connections are taken for the
-    /// time of the lame duck, the listeners close, connections end with their streams, and the runtime drains, which ends the streams.
+    /// Serves `runtime` until `shutdown` resolves, then drains: health says NOT_SERVING, new connections are taken for
+    /// the time of the lame duck, the listeners close, connections end with their streams, and the runtime drains,
+    /// which ends the streams.
     pub async fn serve(self, runtime: Runtime, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self { config, tcp, unix, memory, .. } = self;
         let mut listeners = Listeners::new(tcp, unix, memory)?;

@@ -1,4 +1,5 @@
-//! The four services of the protocol: each method converts, asks the runtime and converts back; nothing else happens here.
+//! The four services of the protocol: each method converts, asks the runtime and converts back; nothing else happens
+//! here.
 
 mod blob;
 mod deadline;

@@ -1,4 +1,5 @@
-//! The whole server over real sockets and pipes, with the drill engine behind the runtime: what a client of any kind sees.
+//! The whole server over real sockets and pipes, with the drill engine behind the runtime: what a client of any kind
+//! sees.
 
 #[path = "server/bad_input.rs"]
 mod bad_input;

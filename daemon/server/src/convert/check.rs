@@ -9,8 +9,8 @@ use super::time;
 /// More wrong fields than this are not listed; a hostile list of enum values would fill the trailers.
 const MAX_VIOLATIONS: usize = 16;
 
-/// The wrong fields of a request so far. Each method checks one field, notes what is wrong under its path in the proto and
-/// gives back what can be used.
+/// The wrong fields of a request so far. Each method checks one field, notes what is wrong under its path in the proto
+/// and gives back what can be used.
 #[derive(Debug, Default)]
 pub(crate) struct Check {
     violations: Vec<FieldViolation>,

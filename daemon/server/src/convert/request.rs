@@ -32,8 +32,9 @@ pub(crate) struct Submission {
 
 /// Converts what `RunGeneration` and `CreateGeneration` ask for.
 ///
-/// `deadline` is what is left of the call's own deadline; the shorter of the two limits counts. Names every wrong field at once: what
-/// only a model can judge is added when something else is wrong already, judged by a model that can do everything.
+/// `deadline` is what is left of the call's own deadline; the shorter of the two limits counts. Names every wrong field
+/// at once: what only a model can judge is added when something else is wrong already, judged by a model that can do
+/// everything.
 pub(crate) fn submission(
     spec: Option<v1::GenerationSpec>,
     policy: Option<v1::RunPolicy>,
@@ -83,7 +84,8 @@ fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest
     (request, inline)
 }
 
-/// The source picture by its hash, or inline. A wrong hash still counts as a picture, so that nothing else is found wrong with it.
+/// The source picture by its hash, or inline. A wrong hash still counts as a picture, so that nothing else is found
+/// wrong with it.
 fn source(check: &mut Check, image: Option<v1::ImageSource>) -> (Option<BlobHash>, Option<Bytes>) {
     use v1::image_source::Source;
     match image.map(|image| image.source) {

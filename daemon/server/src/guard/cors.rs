@@ -1,5 +1,5 @@
-//! What browsers ask for before a page may call, and what lets it read the answer. None of this protects the daemon, the
-//! guard does; it only tells the browser what the guard decided.
+//! What browsers ask for before a page may call, and what lets it read the answer. None of this protects the daemon,
+//! the guard does; it only tells the browser what the guard decided.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -57,9 +57,7 @@ pub(super) fn preflight_answer() -> Response {
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(
-            "authorization, content-type, grpc-timeout, x-grpc-web, x-user-agent, connect-protocol-version, connect-timeout-ms",
-        ),
+        HeaderValue::from_static("authorization, content-type, grpc-timeout, x-grpc-web, x-user-agent"),
     );
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
     response

@@ -28,8 +28,8 @@ impl Refusal {
         Self::new(StatusCode::OK, error)
     }
 
-    /// The answer to a request with the given headers: a gRPC status without a message, in the kind of gRPC that was asked
-    /// for, or with the sentence as text.
+    /// The answer to a request with the given headers: a gRPC status without a message, in the kind of gRPC that was
+    /// asked for, or with the sentence as text.
     pub(crate) fn into_response(self, request: &HeaderMap) -> Response {
         let mut response: Response = status(&self.error).into_http();
         *response.status_mut() = self.http;

@@ -23,7 +23,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens at `path`. A socket that is left over there is removed only when `replace` says that no other daemon can own it.
+/// Listens at `path`. A socket that is left over there is removed only when `replace` says that no other daemon can own
+/// it.
 pub(super) fn bind(path: &Path, replace: bool) -> Result<(UnixListener, SocketFile), BindError> {
     let failed = |source: io::Error| BindError::Socket { path: path.to_owned(), source };
     SocketAddr::from_pathname(path).map_err(failed)?; // Paths of sockets are limited to about 100 bytes.

@@ -7,8 +7,8 @@ use tonic::metadata::MetadataMap;
 
 const HEADER: &str = "grpc-timeout";
 
-/// How long the caller waits; `None` when it does not say. Fails when the header is not written as gRPC asks: one to eight digits and
-/// a unit.
+/// How long the caller waits; `None` when it does not say. Fails when the header is not written as gRPC asks: one to
+/// eight digits and a unit.
 pub(crate) fn deadline(metadata: &MetadataMap) -> Result<Option<Duration>, Error> {
     let Some(value) = metadata.get(HEADER) else { return Ok(None) };
     value.to_str().ok().and_then(parse).map(Some).ok_or_else(|| {

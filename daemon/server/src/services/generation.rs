@@ -92,8 +92,8 @@ impl Generations {
     }
 }
 
-/// The events of a watch. The watch lives in the stream: when the connection is lost the stream is dropped, and with it the
-/// watch, which is the disconnect.
+/// The events of a watch. The watch lives in the stream: when the connection is lost the stream is dropped, and with it
+/// the watch, which is the disconnect.
 fn events<T: Send + 'static>(watch: Watch, wrap: fn(v1::GenerationEvent) -> T) -> Response<BoxStream<T>> {
     let stream = stream::unfold(watch, move |mut watch| async move {
         let item = match watch.next().await? {
