@@ -128,47 +128,70 @@ fn columns_first(source: Size, target: Size) -> bool {
 }
 
 /// Every row to `target` pixels; returned as it is when that is its length.
+/// Rows that are narrowed together, and the bytes of a column through them. The sums of one target column lie side by side
+/// in a fixed array, so that they stay in vector registers.
+const ROWS: usize = 8;
+const COLUMN: usize = ROWS * 3;
+
 fn along_rows(pixels: &[u8], source: usize, target: usize, filter: Filter) -> Vec<u8> {
-    if source == target {
-        return pixels.to_vec();
-    }
     let kernel = Kernel::new(source, target, filter);
-    let mut out = Vec::with_capacity(pixels.len() / source * target);
-    for row in pixels.chunks_exact(source * 3) {
+    let rows = pixels.len() / (source * 3);
+    let mut out = vec![0; rows * target * 3];
+    let mut columns = vec![[0_u8; COLUMN]; source];
+    for (block, narrowed) in pixels.chunks(ROWS * source * 3).zip(out.chunks_mut(ROWS * target * 3)) {
+        for (y, row) in block.chunks_exact(source * 3).enumerate() {
+            for (column, pixel) in columns.iter_mut().zip(row.chunks_exact(3)) {
+                column[y * 3..y * 3 + 3].copy_from_slice(pixel);
+            }
+        }
         for x in 0..target {
             let (first, weights) = kernel.row(x);
-            let mut sum = [HALF; 3];
-            for (pixel, &weight) in row[first * 3..].chunks_exact(3).zip(weights) {
-                for (sum, &value) in sum.iter_mut().zip(pixel) {
-                    *sum = multiply_add(*sum, value, weight);
-                }
+            let mut sums = [HALF; COLUMN];
+            for (column, &weight) in columns[first..].iter().zip(weights) {
+                add(&mut sums, column, weight);
             }
-            out.extend(sum.map(to_byte));
+            let bytes = sums.map(to_byte);
+            for (row, pixel) in narrowed.chunks_exact_mut(target * 3).zip(bytes.chunks_exact(3)) {
+                row[x * 3..x * 3 + 3].copy_from_slice(pixel);
+            }
         }
     }
     out
 }
 
-/// Every column to `target` pixels; returned as it is when that is its length.
+/// Bytes of a row whose sums are formed together.
+const SPAN: usize = 32;
+
 fn along_columns(pixels: &[u8], width: usize, source: usize, target: usize, filter: Filter) -> Vec<u8> {
-    if source == target {
-        return pixels.to_vec();
-    }
     let kernel = Kernel::new(source, target, filter);
     let stride = width * 3;
-    let mut out = Vec::with_capacity(stride * target);
-    let mut sums = vec![0; stride];
-    for y in 0..target {
+    let mut out = vec![0; stride * target];
+    for (y, made) in out.chunks_exact_mut(stride).enumerate() {
         let (first, weights) = kernel.row(y);
-        sums.fill(HALF);
-        for (row, &weight) in pixels[first * stride..].chunks_exact(stride).zip(weights) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum = multiply_add(*sum, value, weight);
+        let rows = || pixels[first * stride..].chunks_exact(stride).zip(weights);
+        let (spans, rest) = made.as_chunks_mut::<SPAN>();
+        let whole = spans.len() * SPAN;
+        for (i, span) in spans.iter_mut().enumerate() {
+            let mut sums = [HALF; SPAN];
+            for (row, &weight) in rows() {
+                if let Some(values) = row[i * SPAN..].first_chunk() {
+                    add(&mut sums, values, weight);
+                }
             }
+            *span = sums.map(to_byte);
         }
-        out.extend(sums.iter().map(|&sum| to_byte(sum)));
+        for (i, value) in rest.iter_mut().enumerate() {
+            *value = to_byte(rows().fold(HALF, |sum, (row, &weight)| multiply_add(sum, row[whole + i], weight)));
+        }
     }
     out
+}
+
+#[inline(always)]
+fn add<const N: usize>(sums: &mut [i32; N], values: &[u8; N], weight: i32) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum = multiply_add(*sum, value, weight);
+    }
 }
 
 /// Makes a picture smaller, so that its longest edge is at most `longest_edge_px` (at least 1); never larger.

@@ -5,25 +5,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use easel_domain::Reason;
-use easel_imaging::{load, probe};
+use easel_domain::{Reason, Size};
+use easel_imaging::{Filter, load, probe, resize};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-fn listed() -> Vec<Value> {
+fn listed(what: &str) -> Vec<Value> {
     let listing: Value = serde_json::from_slice(&fs::read(folder().join("fixtures.json")).unwrap()).unwrap();
-    let files = listing["files"].as_array().unwrap().clone();
-    assert!(files.len() > 50, "{} fixtures", files.len());
-    files
+    let rows = listing[what].as_array().unwrap().clone();
+    assert!(rows.len() > 10, "{} {what}", rows.len());
+    rows
 }
 
 #[test]
 fn every_file_is_read_as_pillow_reads_it() {
     let mut wrong = Vec::new();
-    for row in listed() {
+    for row in listed("files") {
         let name = row["file"].as_str().unwrap();
         let bytes = fs::read(folder().join(name)).unwrap();
         let wanted = fs::read(folder().join(format!("{name}.rgb"))).unwrap();
@@ -48,6 +48,18 @@ fn every_file_is_read_as_pillow_reads_it() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_size_is_made_as_pillow_makes_it() {
+    let source = load(&fs::read(folder().join("rgb.png")).unwrap()).unwrap();
+    for row in listed("resizes") {
+        let size =
+            Size { width: row["width"].as_u64().unwrap() as u32, height: row["height"].as_u64().unwrap() as u32 };
+        let wanted = fs::read(folder().join(format!("resize_{size}.rgb"))).unwrap();
+        let made = [Filter::Lanczos, Filter::Triangle].map(|filter| resize(&source, size, filter).pixels().to_vec());
+        assert!(made.concat() == wanted, "{size} differs");
+    }
 }
 
 #[test]

@@ -155,6 +155,18 @@ def refused(picture):
     picture.convert("LA").save(FOLDER / "refused_grey_alpha.tiff")
 
 
+def resizes(picture):
+    """The scene in other sizes; some lose many more rows than columns, where Pillow begins with the columns."""
+    sizes = []
+    for width, height in ((7, 5), (24, 3), (23, 2), (20, 7), (20, 8), (60, 40), (5, 64), (1, 1), (40, 4), (24, 31), (96, 16)):
+        made = {}
+        for name, kernel in (("lanczos", Image.LANCZOS), ("triangle", Image.BILINEAR)):
+            made[name] = picture.resize((width, height), kernel).tobytes()
+        (FOLDER / f"resize_{width}x{height}.rgb").write_bytes(made["lanczos"] + made["triangle"])
+        sizes.append({"width": width, "height": height})
+    return sizes
+
+
 FOLDER.mkdir(exist_ok=True)
 for old in FOLDER.iterdir():
     old.unlink()
@@ -162,5 +174,5 @@ pngs(scene())
 others(scene())
 orientations()
 refused(scene())
-listing = {"pillow": PIL.__version__, "files": rows}
+listing = {"pillow": PIL.__version__, "files": rows, "resizes": resizes(scene())}
 (FOLDER / "fixtures.json").write_text(json.dumps(listing, indent=1) + "\n")
