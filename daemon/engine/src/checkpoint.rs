@@ -21,7 +21,10 @@ pub type EmbeddedFile = (&'static str, &'static [u8]);
 
 /// A checkpoint in the layout of diffusers. Cheap to clone; holds no weights.
 #[derive(Clone, Debug)]
-pub struct Checkpoint(Arc<Source>);
+pub struct Checkpoint {
+    source: Arc<Source>,
+    headers_only: bool,
+}
 
 #[derive(Debug)]
 enum Source {
@@ -48,17 +51,28 @@ impl FileBytes {
 impl Checkpoint {
     /// A checkpoint on disk. Nothing is read yet.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self(Arc::new(Source::Folder(path.into())))
+        Self { source: Arc::new(Source::Folder(path.into())), headers_only: false }
     }
 
     /// A checkpoint that is compiled in.
     pub fn embedded(files: &'static [EmbeddedFile]) -> Self {
-        Self(Arc::new(Source::Embedded(files)))
+        Self { source: Arc::new(Source::Embedded(files)), headers_only: false }
+    }
+
+    /// The same checkpoint, whose tensors have the right shapes and are all zeros without taking memory: a network that is
+    /// loaded from it proves that configuration and weight files belong together, and is good for nothing else.
+    #[must_use]
+    pub fn headers_only(&self) -> Self {
+        Self { source: self.source.clone(), headers_only: true }
+    }
+
+    pub(crate) fn reads_tensors(&self) -> bool {
+        !self.headers_only
     }
 
     /// True when there is such a file. `file` is relative to the checkpoint.
     pub fn contains(&self, file: &str) -> bool {
-        match &*self.0 {
+        match &*self.source {
             Source::Folder(root) => root.join(file).is_file(),
             Source::Embedded(files) => files.iter().any(|(name, _)| *name == file),
         }
@@ -66,7 +80,7 @@ impl Checkpoint {
 
     /// The names of the files of a component, without the component's name, sorted.
     pub fn files_in(&self, component: &str) -> Vec<String> {
-        let mut names: Vec<String> = match &*self.0 {
+        let mut names: Vec<String> = match &*self.source {
             Source::Folder(root) => std::fs::read_dir(root.join(component))
                 .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
                 .unwrap_or_default(),
@@ -82,7 +96,7 @@ impl Checkpoint {
 
     /// Reads a small file (configuration, tokenizer) whole. Fails when it is missing or unreadable.
     pub fn read(&self, file: &str) -> Result<Cow<'static, [u8]>, LoadError> {
-        match &*self.0 {
+        match &*self.source {
             Source::Folder(root) => std::fs::read(root.join(file)).map(Cow::Owned).map_err(|e| io_error(file, e)),
             Source::Embedded(_) => self.embedded_bytes(file).map(Cow::Borrowed),
         }
@@ -102,14 +116,14 @@ impl Checkpoint {
 
     /// The folder on disk; `None` when the checkpoint is compiled in.
     pub fn path(&self) -> Option<&Path> {
-        match &*self.0 {
+        match &*self.source {
             Source::Folder(root) => Some(root),
             Source::Embedded(_) => None,
         }
     }
 
     pub(crate) fn map(&self, file: &str) -> Result<FileBytes, LoadError> {
-        match &*self.0 {
+        match &*self.source {
             Source::Folder(root) => {
                 mapped::map(&root.join(file)).map(|m| FileBytes::Mapped(Arc::new(m))).map_err(|e| io_error(file, e))
             }
@@ -118,7 +132,7 @@ impl Checkpoint {
     }
 
     fn embedded_bytes(&self, file: &str) -> Result<&'static [u8], LoadError> {
-        let Source::Embedded(files) = &*self.0 else { return Err(LoadError::MissingFile { file: file.into() }) };
+        let Source::Embedded(files) = &*self.source else { return Err(LoadError::MissingFile { file: file.into() }) };
         let found = files.iter().find(|(name, _)| *name == file);
         found.map(|(_, bytes)| *bytes).ok_or_else(|| LoadError::MissingFile { file: file.into() })
     }

@@ -2,9 +2,20 @@
 //! folder, with the numbers of the reference. This crate must never know tokio or tonic, sockets or sessions.
 
 pub mod checkpoint;
+pub mod conditioning;
+pub mod embedded;
+pub mod engine;
 pub mod error;
+pub mod noise;
+pub mod ops;
+pub mod pass;
+pub mod scheduler;
+pub mod unet;
+pub mod vae;
+pub mod values;
 pub mod weights;
 
 pub use checkpoint::Checkpoint;
+pub use engine::DreamLiteEngine;
 pub use error::{EngineError, LoadError};
 pub use weights::Weights;

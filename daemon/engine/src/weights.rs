@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 
 use crate::checkpoint::{Checkpoint, Entry, FileBytes, Format, read_header};
@@ -27,6 +27,8 @@ pub struct Weights {
 }
 
 struct Store {
+    /// False: tensors are zeros of the right shape, see [`Checkpoint::headers_only`].
+    reads_tensors: bool,
     /// What stands in messages when a tensor is in none of the files.
     name: String,
     files: Vec<(String, FileBytes)>,
@@ -105,6 +107,10 @@ impl Weights {
     /// Reads a tensor of exactly this shape, as contiguous f32 on the device.
     pub fn get<const N: usize>(&self, shape: [usize; N], name: &str) -> Result<Tensor, LoadError> {
         let found = self.find(&shape, name)?;
+        if !self.store.reads_tensors {
+            let zero = Tensor::zeros((), DType::F32, &self.device);
+            return zero.and_then(|zero| zero.broadcast_as(&shape)).map_err(|source| found.refused(source));
+        }
         let values = found.values(found.bytes.clone());
         Tensor::from_vec(values, &shape, &self.device).map_err(|source| found.refused(source))
     }
@@ -161,7 +167,8 @@ impl Weights {
     }
 
     fn from_files(checkpoint: &Checkpoint, name: String, files: Vec<String>, device: &Device) -> Result<Self, LoadError> {
-        let mut store = Store { name, files: Vec::with_capacity(files.len()), tensors: HashMap::new() };
+        let reads_tensors = checkpoint.reads_tensors();
+        let mut store = Store { reads_tensors, name, files: Vec::with_capacity(files.len()), tensors: HashMap::new() };
         for file in files {
             let bytes = checkpoint.map(&file)?;
             let number = store.files.len();

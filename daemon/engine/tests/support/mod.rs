@@ -110,10 +110,13 @@ pub fn run_kind(kind: &str, body: impl Fn(&Reference, &mut Check<'_>) -> Outcome
     let mut failures = Vec::new();
     for case in &cases {
         let mut check = Check::new(&reference, case);
-        if let Err(error) = body(&reference, &mut check) {
-            check.failures.push(format!("{}: {error}", check.label));
+        match body(&reference, &mut check) {
+            Ok(()) => failures.extend(check.finish()),
+            Err(error) => {
+                check.fail(error.to_string());
+                failures.append(&mut check.failures);
+            }
         }
-        failures.extend(check.finish());
     }
     println!("{kind}: {} cases of {}", cases.len(), reference.root.display());
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));

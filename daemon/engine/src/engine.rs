@@ -1,0 +1,123 @@
+//! DreamLite behind the traits of the domain: the models that there are, and the three stages of each.
+
+mod denoiser;
+mod encoder;
+mod registry;
+mod residency;
+mod vae;
+
+pub use denoiser::{Denoiser, Denoising};
+pub use encoder::Encoder;
+pub use registry::About;
+pub use vae::Vae;
+
+use std::path::Path;
+
+use candle_core::Device;
+use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
+use easel_domain::{Error, ModelInfo};
+
+use crate::checkpoint::Checkpoint;
+use crate::conditioning;
+use crate::embedded;
+use crate::error::EngineError;
+use crate::values::{Latents, PromptEmbeds, device_kind};
+use registry::Registry;
+
+/// Where the stages compute.
+#[derive(Clone)]
+pub struct Devices {
+    /// Device of the encoder.
+    pub encoder: Device,
+    /// Device of the denoiser.
+    pub denoiser: Device,
+    /// Device of the VAE.
+    pub vae: Device,
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Self { encoder: Device::Cpu, denoiser: Device::Cpu, vae: Device::Cpu }
+    }
+}
+
+/// How an engine is set up.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Where the stages compute.
+    pub devices: Devices,
+    /// What the operator chooses about the encoder.
+    pub conditioning: conditioning::Settings,
+}
+
+/// The engine. Holds no network itself: each load makes one, which belongs to the caller.
+pub struct DreamLiteEngine {
+    registry: Registry,
+    settings: Settings,
+}
+
+impl DreamLiteEngine {
+    /// An engine with the embedded model as its default. Fails only when that model was broken before it was compiled in.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let engine = Self::empty(settings);
+        engine.add_checkpoint(embedded::checkpoint(), embedded::NAME, embedded::about())?;
+        Ok(engine)
+    }
+
+    /// An engine without models, for tests of single checkpoints; [`models`](Engine::models) is empty until one is added.
+    pub fn empty(settings: Settings) -> Self {
+        Self { registry: Registry::default(), settings }
+    }
+
+    /// Adds any checkpoint under a name, with what is known about it. Fails like [`add_model`](Engine::add_model).
+    pub fn add_checkpoint(&self, checkpoint: Checkpoint, name: &str, about: About) -> Result<ModelInfo, Error> {
+        self.registry.add(checkpoint, name, about, &self.settings)
+    }
+}
+
+impl Engine for DreamLiteEngine {
+    type PromptEmbeds = PromptEmbeds;
+    type Latents = Latents;
+    type Encoder = Encoder;
+    type Denoiser = Denoiser;
+    type Vae = Vae;
+
+    fn models(&self) -> Vec<ModelInfo> {
+        self.registry.infos()
+    }
+
+    fn add_model(&self, folder: &Path, name: &str) -> Result<ModelInfo, Error> {
+        self.registry.add(registry::open_folder(folder)?, name, About::default(), &self.settings)
+    }
+
+    fn load_encoder(&self, model: &str, control: &StageControl) -> Result<Encoder, StageError> {
+        control.checkpoint()?;
+        let model = self.registry.get(model)?;
+        let pipeline = model.info.pipeline;
+        let loaded = Encoder::load(&model.checkpoint, pipeline, &self.settings, model.residency.enter());
+        Ok(loaded.map_err(EngineError::from)?)
+    }
+
+    fn load_denoiser(&self, model: &str, control: &StageControl) -> Result<Denoiser, StageError> {
+        control.checkpoint()?;
+        let model = self.registry.get(model)?;
+        let pipeline = model.info.pipeline;
+        let loaded = Denoiser::load(&model.checkpoint, pipeline, &self.settings.devices.denoiser, model.residency.enter());
+        Ok(loaded.map_err(EngineError::from)?)
+    }
+
+    fn load_vae(&self, model: &str, control: &StageControl) -> Result<Vae, StageError> {
+        control.checkpoint()?;
+        let model = self.registry.get(model)?;
+        Ok(Vae::load(&model.checkpoint, &self.settings.devices.vae, model.residency.enter(), control)?)
+    }
+
+    fn resident_bytes(&self, model: &str) -> u64 {
+        self.registry.get(model).map_or(0, |model| model.residency.bytes())
+    }
+
+    fn devices(&self) -> [DeviceKind; 3] {
+        let devices = &self.settings.devices;
+        [&devices.encoder, &devices.denoiser, &devices.vae].map(device_kind)
+    }
+}

@@ -1,0 +1,180 @@
+//! The checkpoints that there are: what is known about each without its weights.
+
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+
+use candle_core::Device;
+use easel_domain::limits::{MAX_EDGE_PX, MAX_MODEL_NAME_BYTES, SIZE_MULTIPLE_PX};
+use easel_domain::{Error, Guidance, ModelInfo, Pipeline, Reason, Size};
+use serde::Deserialize;
+
+use super::Settings;
+use super::encoder::Encoder;
+use super::residency::Residency;
+use crate::checkpoint::Checkpoint;
+use crate::error::LoadError;
+use crate::scheduler::FlowMatchEuler;
+use crate::unet::UNet;
+use crate::vae::TinyVae;
+
+/// What diffusers' `DreamLitePipeline.__call__` has as defaults.
+pub(super) const DEFAULT_GUIDANCE: Guidance = Guidance { guidance_scale: 3.5, image_guidance_scale: 1.5 };
+const MOBILE_STEPS: u32 = 4;
+const BASE_STEPS: u32 = 30;
+/// `default_sample_size` of the pipelines, for a U-Net that names none.
+const DEFAULT_SAMPLE_SIZE: u32 = 128;
+/// The smallest edge that is offered: 4 x 4 positions at the coarsest stage of a U-Net that halves twice would be 128
+/// pixels; half of it still shows something.
+const LEAST_EDGE_PX: u32 = 64;
+
+/// A checkpoint and what is known of it.
+#[derive(Clone)]
+pub(super) struct Model {
+    pub(super) info: ModelInfo,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) residency: Residency,
+}
+
+/// What the maker of a model says about it.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// One sentence for a person; empty: made from the configuration.
+    pub description: String,
+    /// Licence of the weights; empty: read from the folder's README.md, if it says.
+    pub license: String,
+    /// True for the embedded demonstration model.
+    pub demonstration: bool,
+}
+
+/// All models, in the order in which they were added.
+#[derive(Default)]
+pub(super) struct Registry {
+    models: RwLock<Vec<Model>>,
+}
+
+#[derive(Deserialize)]
+struct ModelIndex {
+    #[serde(rename = "_class_name")]
+    class_name: String,
+}
+
+impl Registry {
+    pub(super) fn infos(&self) -> Vec<ModelInfo> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.iter().map(|model| model.info.clone()).collect()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<Model, Error> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.iter().find(|model| model.info.name == name).cloned().ok_or_else(|| {
+            let what = format!("there is no model named {name:?}; list the models to see which there are");
+            Error::new(Reason::ModelNotFound, what).about("model", name)
+        })
+    }
+
+    /// Checks a checkpoint down to the shape of every tensor and adds it.
+    pub(super) fn add(&self, checkpoint: Checkpoint, name: &str, about: About, settings: &Settings) -> Result<ModelInfo, Error> {
+        check_name(name)?;
+        if self.get(name).is_ok() {
+            return Err(taken(name));
+        }
+        let info = inspect(&checkpoint, name, about, settings).map_err(|error| Error::from(error).about("model", name))?;
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if models.iter().any(|model| model.info.name == name) {
+            return Err(taken(name));
+        }
+        models.push(Model { info: info.clone(), checkpoint, residency: Residency::default() });
+        Ok(info)
+    }
+}
+
+/// Opens a folder as a checkpoint. Fails when it is not a folder with a model_index.json.
+pub(super) fn open_folder(folder: &Path) -> Result<Checkpoint, Error> {
+    let checkpoint = Checkpoint::folder(folder);
+    if !folder.is_dir() {
+        return Err(Error::field(Reason::InvalidRequest, "folder", "is not a folder on this machine"));
+    }
+    if !checkpoint.contains("model_index.json") {
+        let what = "model_index.json is missing; name the folder of a diffusers checkpoint, the one that holds unet/ and vae/";
+        return Err(Error::new(Reason::ModelInvalid, what));
+    }
+    Ok(checkpoint)
+}
+
+/// Reads all configurations and headers, and lays every network out over tensors without values.
+fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Settings) -> Result<ModelInfo, LoadError> {
+    let index: ModelIndex = checkpoint.json("model_index.json")?;
+    let pipeline = match index.class_name.as_str() {
+        "DreamLiteMobilePipeline" => Pipeline::Mobile,
+        "DreamLitePipeline" => Pipeline::Base,
+        other => {
+            let what = format!("_class_name {other:?} is not a DreamLite pipeline; DreamLiteMobilePipeline and DreamLitePipeline are");
+            return Err(LoadError::config("model_index.json", what));
+        }
+    };
+    let headers = checkpoint.headers_only();
+    let unet = UNet::load(&headers, &Device::Cpu)?;
+    let vae = TinyVae::load(&headers, &Device::Cpu)?;
+    Encoder::inspect(&headers, settings, unet.config().prompt_embed_dim)?;
+    FlowMatchEuler::load(checkpoint)?;
+    let (mut parameters, mut file_bytes) = (0, 0);
+    for component in ["text_encoder", "unet", "vae"] {
+        let weights = headers.weights(component, &Device::Cpu)?;
+        parameters += weights.parameters();
+        file_bytes += weights.file_bytes();
+    }
+    let scale = vae.config().scale_factor();
+    let (rows, columns) = unet.config().sample_size.unwrap_or((DEFAULT_SAMPLE_SIZE, DEFAULT_SAMPLE_SIZE));
+    let edge = |positions: u32| floor_edge(positions.saturating_mul(scale)).clamp(SIZE_MULTIPLE_PX, MAX_EDGE_PX);
+    let native = Size { width: edge(columns), height: edge(rows) };
+    let shortest = native.width.min(native.height);
+    Ok(ModelInfo {
+        name: name.to_owned(),
+        description: if about.description.is_empty() { describe(pipeline, native) } else { about.description },
+        demonstration: about.demonstration,
+        license: if about.license.is_empty() { license(checkpoint) } else { about.license },
+        pipeline,
+        native,
+        min_edge_px: floor_edge((shortest / 4).max(LEAST_EDGE_PX)).min(shortest),
+        max_edge_px: floor_edge(native.width.max(native.height).saturating_mul(4)).min(MAX_EDGE_PX),
+        default_steps: if pipeline == Pipeline::Mobile { MOBILE_STEPS } else { BASE_STEPS },
+        guidance: (pipeline == Pipeline::Base).then_some(DEFAULT_GUIDANCE),
+        parameters,
+        file_bytes,
+    })
+}
+
+fn floor_edge(length: u32) -> u32 {
+    length / SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX
+}
+
+fn describe(pipeline: Pipeline, native: Size) -> String {
+    match pipeline {
+        Pipeline::Mobile => format!("DreamLite mobile: pictures and edits around {native} in {MOBILE_STEPS} steps, without guidance"),
+        Pipeline::Base => format!("DreamLite base: pictures and edits around {native} in {BASE_STEPS} steps, with guidance and negative prompts"),
+    }
+}
+
+/// The licence that the front matter of a model card names; empty when there is none.
+fn license(checkpoint: &Checkpoint) -> String {
+    let Ok(card) = checkpoint.read("README.md") else { return String::new() };
+    let card = String::from_utf8_lossy(&card);
+    let Some(front) = card.strip_prefix("---").and_then(|rest| rest.split_once("\n---")).map(|(front, _)| front) else {
+        return String::new();
+    };
+    let line = front.lines().find_map(|line| line.strip_prefix("license:"));
+    line.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).unwrap_or_default()
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.is_empty() && name.len() <= MAX_MODEL_NAME_BYTES && name.chars().all(plain) && !name.starts_with('.') {
+        return Ok(());
+    }
+    let what = format!("must have 1 to {MAX_MODEL_NAME_BYTES} letters, digits, '-', '_' or '.', and not begin with '.'");
+    Err(Error::field(Reason::InvalidRequest, "name", what))
+}
+
+fn taken(name: &str) -> Error {
+    Error::new(Reason::NameTaken, format!("a model named {name:?} is there already; choose another name")).about("model", name)
+}

@@ -1,0 +1,65 @@
+//! The VAE stage: pictures to latents and back, and the cheap preview.
+
+use candle_core::Device;
+use easel_domain::engine::{self, StageControl, StageError};
+use easel_domain::{Error, Reason, RgbImage, Size};
+use easel_imaging::{Filter, resize};
+
+use super::residency::Resident;
+use crate::checkpoint::Checkpoint;
+use crate::error::{EngineError, Result};
+use crate::pass::Pass;
+use crate::vae::{Projection, TinyVae, to_image, to_pixels};
+use crate::values::Latents;
+
+/// The tiny VAE with the map for its previews.
+pub struct Vae {
+    network: TinyVae,
+    projection: Projection,
+    _resident: Resident,
+}
+
+impl Vae {
+    pub(super) fn load(checkpoint: &Checkpoint, device: &Device, resident: Resident, control: &StageControl) -> Result<Self> {
+        let network = TinyVae::load(checkpoint, device)?;
+        resident.set_parameters(network.parameters());
+        let projection = Projection::fit(&network, control)?;
+        Ok(Self { network, projection, _resident: resident })
+    }
+
+    fn encode_image(&self, image: &RgbImage, size: Size, control: &StageControl) -> Result<Latents> {
+        let multiple = self.network.config().size_multiple();
+        let size = Size { width: size.width / multiple * multiple, height: size.height / multiple * multiple };
+        if size.pixels() == 0 {
+            let what = format!("width and height must be at least {multiple} for an edit");
+            return Err(Error::field(Reason::InvalidRequest, "spec.width", what).into());
+        }
+        let resized = resize(image, size, Filter::Lanczos);
+        let pixels = to_pixels(&resized, self.network.device())?;
+        Ok(Latents::new(self.network.encode(&pixels, &mut Pass::new(control))?))
+    }
+
+    fn decode_latents(&self, latents: &Latents, control: &StageControl) -> Result<RgbImage> {
+        let latents = latents.tensor().to_device(self.network.device())?;
+        if !latents.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            return Err(EngineError::NotFinite("the latents"));
+        }
+        to_image(&self.network.decode(&self.network.unscale(&latents)?, &mut Pass::new(control))?)
+    }
+}
+
+impl engine::Vae for Vae {
+    type Latents = Latents;
+
+    fn encode(&mut self, image: &RgbImage, size: Size, control: &StageControl) -> std::result::Result<Latents, StageError> {
+        Ok(self.encode_image(image, size, control)?)
+    }
+
+    fn decode(&mut self, latents: &Latents, control: &StageControl) -> std::result::Result<RgbImage, StageError> {
+        Ok(self.decode_latents(latents, control)?)
+    }
+
+    fn project(&mut self, latents: &Latents) -> std::result::Result<RgbImage, StageError> {
+        Ok(self.projection.project(latents.tensor())?)
+    }
+}
