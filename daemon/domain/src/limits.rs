@@ -82,7 +82,8 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest wait of a poll.
 pub const MAX_POLL_WAIT: Duration = Duration::from_secs(60);
 
-/// State events of a generation that are kept for watchers that come back; 16 pictures of 100 steps have 1,700.
+/// State events of a generation that are kept for watchers that come back; 16 pictures of 100 steps
+/// have 108 each, and 80 more tell of the queue and the encoders.
 pub const MAX_KEPT_EVENTS: usize = 2048;
 
 /// State events that a watcher may lag behind before it is cut off; it comes back with its sequence number.
@@ -106,6 +107,9 @@ pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// HTTP/1 headers must be complete within this time.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The body of an HTTP/1 request may pause for this long.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An HTTP/2 connection that has been silent for this long is asked for a sign of life.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -160,6 +164,6 @@ const _: () = assert!(MAX_SOURCE_PIXELS * 8 <= MAX_DECODE_BYTES);
 const _: () = assert!(MAX_OUTPUT_PIXELS <= MAX_SOURCE_PIXELS);
 const _: () = assert!(MAX_BLOB_BYTES <= MAX_BLOB_STORE_BYTES);
 const _: () = assert!(MAX_QUEUED_GENERATIONS < ACTOR_MAILBOX);
-const _: () = assert!((MAX_NUM_INFERENCE_STEPS + 4) * MAX_NUM_IMAGES < MAX_KEPT_EVENTS as u32);
+const _: () = assert!((MAX_NUM_INFERENCE_STEPS + 8) * MAX_NUM_IMAGES + 80 < MAX_KEPT_EVENTS as u32);
 const _: () = assert!(MAX_SOURCE_PIXELS * 3 <= MAX_HELD_SOURCE_BYTES);
 const _: () = assert!(MAX_EDGE_PX % SIZE_MULTIPLE_PX == 0);

@@ -42,6 +42,8 @@ pub struct ServerConfig {
     pub first_byte_timeout: Duration,
     /// HTTP/1 headers must be complete within this time.
     pub header_timeout: Duration,
+    /// The body of an HTTP/1 request may pause for this long.
+    pub body_timeout: Duration,
     /// How long the server goes on accepting after it was told to stop.
     pub lame_duck: Duration,
 }
@@ -61,6 +63,7 @@ impl Default for ServerConfig {
             max_connections: limits::MAX_CONNECTIONS,
             first_byte_timeout: limits::FIRST_BYTE_TIMEOUT,
             header_timeout: limits::HEADER_TIMEOUT,
+            body_timeout: limits::BODY_TIMEOUT,
             lame_duck: limits::LAME_DUCK,
         }
     }

@@ -7,10 +7,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use easel_domain::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONCURRENT_STREAMS, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES,
 };
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::ServerConfig;
+use crate::patience::Patient;
 use crate::peer::Peer;
 
 /// What an HTTP/2 connection begins with.
@@ -34,6 +36,7 @@ pub(crate) struct Connections {
     http: Builder<TokioExecutor>,
     router: Router,
     first_byte_timeout: Duration,
+    body_timeout: Duration,
     /// Says that connections end as soon as their streams do.
     closing: CancellationToken,
 }
@@ -57,7 +60,8 @@ impl Connections {
             .max_header_list_size(MAX_HEADER_BYTES)
             .initial_stream_window_size(window)
             .initial_connection_window_size(window.saturating_mul(2));
-        Self { http, router, first_byte_timeout: config.first_byte_timeout, closing }
+        let (first_byte_timeout, body_timeout) = (config.first_byte_timeout, config.body_timeout);
+        Self { http, router, first_byte_timeout, body_timeout, closing }
     }
 
     /// Serves one connection to its end.
@@ -78,7 +82,8 @@ impl Connections {
         let (reader, writer) = tokio::io::split(stream);
         let io = TokioIo::new(tokio::io::join(Cursor::new(first).chain(reader), writer));
         let router = self.router.clone();
-        let service = service_fn(move |request| answer(router.clone(), peer, request));
+        let patience = self.body_timeout;
+        let service = service_fn(move |request| answer(router.clone(), peer, patience, request));
         let mut connection = pin!(self.http.serve_connection(io, service));
         let served = tokio::select! {
             served = connection.as_mut() => served,
@@ -96,8 +101,15 @@ impl Connections {
 fn answer(
     router: Router,
     peer: Peer,
-    mut request: Request<Incoming>,
+    patience: Duration,
+    request: Request<Incoming>,
 ) -> impl Future<Output = Result<axum::response::Response, Infallible>> {
+    // HTTP/2 asks a silent client for a sign of life, and its request may be a stream that pauses for long.
+    let is_http2 = request.version() == Version::HTTP_2;
+    let mut request = request.map(|body| match is_http2 {
+        true => Body::new(body),
+        false => Body::new(Patient::new(body, patience)),
+    });
     request.extensions_mut().insert(peer);
     router.oneshot(request)
 }

@@ -9,11 +9,13 @@ mod convert;
 mod guard;
 mod health;
 mod listen;
+mod patience;
 mod peer;
 mod router;
 mod serve;
 mod services;
 mod status;
+mod undecoded;
 
 pub use config::{ServerConfig, TcpConfig};
 pub use listen::{BindError, BoundServer, MemoryConnector, Server};

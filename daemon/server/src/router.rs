@@ -17,6 +17,7 @@ use tonic_web::GrpcWebLayer;
 use crate::ServerConfig;
 use crate::guard::{Guard, guard};
 use crate::services::{Blobs, Generations, Models, System};
+use crate::undecoded;
 
 /// The router for `runtime`. Health is what `reporter` says.
 pub(crate) fn router(
@@ -39,6 +40,7 @@ pub(crate) fn router(
     Ok(routes
         .prepare()
         .into_axum_router()
+        .layer(axum::middleware::from_fn(undecoded::explain))
         .layer(GrpcWebLayer::new())
         .layer(axum::middleware::from_fn_with_state(guard_state, guard)))
 }

@@ -160,13 +160,27 @@ async fn a_message_over_the_limit_and_a_call_that_does_not_exist_are_refused() {
     let daemon = Daemon::start(quick()).await;
     let large = v1::RunGenerationRequest { spec: Some(with_picture(vec![0; 5 * 1024 * 1024])), policy: None };
     let status = daemon.generations().run_generation(large).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange);
+    assert_eq!((told(&status).0, told(&status).1.as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
+    assert!(status.message().contains("upload"), "{}", status.message());
     let mut grpc = tonic::client::Grpc::new(daemon.channel());
     grpc.ready().await.unwrap();
     let codec = tonic_prost::ProstCodec::<v1::GetVersionRequest, v1::GetVersionResponse>::default();
     let path = http::uri::PathAndQuery::from_static("/easel.v1.SystemService/Nonsense");
     let request = tonic::Request::new(v1::GetVersionRequest {});
     assert_eq!(grpc.unary(request, path, codec).await.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_mistake() {
+    let daemon = Daemon::start(quick()).await;
+    let mut grpc = tonic::client::Grpc::new(daemon.channel());
+    grpc.ready().await.unwrap();
+    // A blob's `sha256` stands where a spec should be: a string that is no message.
+    let codec = tonic_prost::ProstCodec::<v1::GetBlobRequest, v1::CreateGenerationResponse>::default();
+    let path = http::uri::PathAndQuery::from_static("/easel.v1.GenerationService/CreateGeneration");
+    let request = tonic::Request::new(v1::GetBlobRequest { sha256: "\u{7f}nonsense".into() });
+    let status = grpc.unary(request, path, codec).await.unwrap_err();
+    assert_eq!((told(&status).0, told(&status).1.as_str()), (Code::InvalidArgument, "INVALID_REQUEST"));
 }
 
 #[tokio::test]

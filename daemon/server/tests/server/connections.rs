@@ -38,6 +38,28 @@ async fn headers_that_do_not_end_are_cut_off() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let daemon = Daemon::start_with(quick(), |config| config.body_timeout = Duration::from_millis(100)).await;
+    let mut stream = daemon.tcp().await;
+    let request = "POST /easel.v1.SystemService/GetVersion HTTP/1.1\r\nhost: localhost\r\n\
+        content-type: application/grpc-web+proto\r\ncontent-length: 5\r\n\r\n\0\0";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = String::from_utf8_lossy(&read_to_close(&mut stream).await).into_owned();
+    assert!(answer.contains("grpc-status: 3"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_after_an_answer_is_closed() {
+    let daemon = Daemon::start_with(quick(), |config| config.header_timeout = Duration::from_millis(100)).await;
+    let mut stream = daemon.tcp().await;
+    let request = b"POST /easel.v1.SystemService/GetVersion HTTP/1.1\r\nhost: localhost\r\n\
+        content-type: application/grpc-web+proto\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0";
+    stream.write_all(request).await.unwrap();
+    let answer = String::from_utf8_lossy(&read_to_close(&mut stream).await).into_owned();
+    assert!(answer.contains("grpc-status:0"), "{answer}");
+}
+
+#[tokio::test]
 async fn headers_that_are_too_large_are_refused() {
     let daemon = Daemon::start(quick()).await;
     let mut stream = daemon.tcp().await;

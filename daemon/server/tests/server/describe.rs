@@ -7,7 +7,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::support::{Daemon, quick, run_request};
+use crate::support::{Daemon, endless, quick, run_request};
 
 const SERVICES: [&str; 7] = [
     "easel.v1.BlobService",
@@ -97,6 +97,25 @@ async fn a_stop_is_told_before_connections_end() {
     drop(watch);
     serving.await.unwrap().unwrap();
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_running_generation_is_told_of_the_stop() {
+    let daemon = Daemon::start(endless()).await;
+    let mut stream = daemon.generations().run_generation(run_request("cut short")).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    let serving = daemon.stop();
+    let last = stream.map(|item| item.unwrap().event.unwrap()).collect::<Vec<_>>().await.pop().unwrap();
+    match last.event {
+        Some(v1::generation_event::Event::Ended(ended)) => {
+            assert_eq!(
+                (ended.state(), ended.error.unwrap().reason.as_str()),
+                (v1::GenerationState::Cancelled, "DRAINING")
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! The guard as a browser and other programs meet it: raw HTTP/1.1 over the loopback.
 
+use easel_proto::v1;
+use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use crate::support::{Daemon, TOKEN, quick};
+use crate::support::{Daemon, TOKEN, ended, endless, quick, run_request};
 
 const CALL: &str = "/easel.v1.SystemService/GetStatus";
 const OPEN: &str = "/easel.v1.SystemService/GetVersion";
@@ -113,4 +115,32 @@ async fn a_page_without_an_origin_is_nobody_without_the_token() {
     let token = format!("Bearer {TOKEN}");
     let answer = ask(daemon.tcp().await, &post(CALL), &[HOST, WEB, null, ("authorization", &token)]).await;
     assert!(answer.contains("grpc-status:0"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_page_that_goes_away_cancels_its_generation() {
+    let daemon = Daemon::start(endless()).await;
+    let message = run_request("a page").encode_to_vec();
+    let mut frame = vec![0];
+    frame.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend_from_slice(&message);
+    let head = format!(
+        "POST /easel.v1.GenerationService/RunGeneration HTTP/1.1\r\nhost: localhost\r\n\
+         content-type: application/grpc-web+proto\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: {}\r\n\r\n",
+        frame.len()
+    );
+    let mut stream = daemon.tcp().await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&frame).await.unwrap();
+    let mut seen = Vec::new();
+    let id = loop {
+        assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
+        let text = String::from_utf8_lossy(&seen);
+        if let Some(id) = text.find("gen_").and_then(|at| text.get(at..at + 36)) {
+            break id.to_owned();
+        }
+    };
+    drop(stream);
+    let end = ended(&mut daemon.generations(), &id).await;
+    assert_eq!((end.state(), end.error.unwrap().reason.as_str()), (v1::GenerationState::Cancelled, "WATCHER_GONE"));
 }
