@@ -1,0 +1,94 @@
+"""The diffusers side of the comparison: a process that loads a checkpoint once and then does what a line of JSON on its
+input asks for, answering with the wall and processor seconds of the work alone. See compare.py."""
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+import torch
+from diffusers import DreamLiteMobilePipeline
+from PIL import Image
+
+EDIT_PREFIX = "[Edit]: A diptych with two side-by-side images of the same scene. Compared to the right side, the left one has "
+
+
+class Worker:
+    """Every method is one kind of work; `size` is the edge of a square picture in pixels."""
+
+    def __init__(self, model, threads):
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        self.pipe = DreamLiteMobilePipeline.from_pretrained(model, torch_dtype=torch.float32, local_files_only=True)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.kept = {}
+
+    def _once(self, key, make):
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    def _source(self, size):
+        rng = np.random.default_rng(0)
+        return Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
+
+    def _embeds(self, prompt):
+        return self._once("embeds", lambda: self.pipe.encode_prompt(
+            "edit", [EDIT_PREFIX + prompt], "cpu", torch.float32, image=self._source(512)))
+
+    def encode_text(self, size, prompt):
+        return lambda: self.pipe.encode_prompt("generate", ["[Generate]: " + prompt], "cpu", torch.float32, max_sequence_length=200)
+
+    def encode_edit(self, size, prompt):
+        source = self._source(size)
+        return lambda: self.pipe.encode_prompt("edit", [EDIT_PREFIX + prompt], "cpu", torch.float32, image=source)
+
+    def step(self, size, prompt, steps=1):
+        embeds, mask = self._embeds(prompt)
+        latents = torch.randn(1, 4, size // 8, size // 4)
+        ids = torch.tensor([[float(size), float(size)]])
+        times = [1000.0, 893.0, 731.0, 475.0][:steps]
+
+        def work():
+            for t in times:
+                self.pipe.unet(latents, timestep=torch.tensor([t]), encoder_hidden_states=embeds,
+                               encoder_attention_mask=mask, added_cond_kwargs={"time_ids": ids}, return_dict=False)
+        return work
+
+    def four_steps(self, size, prompt):
+        return self.step(size, prompt, steps=4)
+
+    def vae_encode(self, size, prompt):
+        pixels = torch.rand(1, 3, size, size) * 2 - 1
+        return lambda: self.pipe.vae.encode(pixels)
+
+    def vae_decode(self, size, prompt):
+        latents = torch.randn(1, 4, size // 8, size // 8)
+        return lambda: self.pipe.vae.decode(latents)
+
+    def edit(self, size, prompt):
+        source = self._source(size)
+        generator = lambda: torch.Generator("cpu").manual_seed(0)
+        return lambda: self.pipe(prompt=prompt, image=source, height=size, width=size, num_inference_steps=4, generator=generator())
+
+    # diffusers keeps nothing of a canvas: a second instruction costs what the first one cost.
+    edit_warm = edit
+    encode_second = encode_edit
+
+
+def main():
+    model, threads = sys.argv[1], int(sys.argv[2])
+    worker = Worker(model, threads)
+    print(json.dumps({"ready": True, "versions": f"torch {torch.__version__}"}), flush=True)
+    for line in sys.stdin:
+        ask = json.loads(line)
+        work = getattr(worker, ask["work"])(ask["size"], ask["prompt"])
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        answer["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
