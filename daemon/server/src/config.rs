@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use easel_domain::limits;
 
-/// Where the server listens on the loopback, 127.0.0.1 and ::1 with the same port.
+/// Where the server listens on the loopback: 127.0.0.1, and ::1 with the same port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpConfig {
     /// Ports in the order of preference; the first free one is taken. Port 0 lets the system choose.
     pub ports: Vec<u16>,
+    /// Whether to listen on ::1 as well, where the machine has it.
+    pub ipv6: bool,
 }
 
 /// Settings of a [`Server`](crate::Server); the binary fills them from its configuration.

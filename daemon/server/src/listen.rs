@@ -77,7 +77,7 @@ impl Server {
             if config.token.as_ref().is_none_or(String::is_empty) {
                 return Err(BindError::TokenMissing);
             }
-            tcp = tcp::bind(&wanted.ports)?;
+            tcp = tcp::bind(&wanted.ports, wanted.ipv6)?;
         }
         let addresses = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let unix = match &config.unix {

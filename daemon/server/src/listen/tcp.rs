@@ -8,13 +8,13 @@ use super::BindError;
 /// Tries for a port that the system chose in one family and that is taken in the other.
 const TRIES_OF_ANY_PORT: usize = 16;
 
-/// Binds the first port that is free in every family that the machine has.
-pub(super) fn bind(ports: &[u16]) -> Result<Vec<TcpListener>, BindError> {
+/// Binds the first port that is free in every family that the machine has; without `ipv6` in the first alone.
+pub(super) fn bind(ports: &[u16], ipv6: bool) -> Result<Vec<TcpListener>, BindError> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no port is configured");
     for &port in ports {
         let tries = if port == 0 { TRIES_OF_ANY_PORT } else { 1 };
         for _ in 0..tries {
-            match bind_port(port) {
+            match bind_port(port, ipv6) {
                 Ok(listeners) => return Ok(listeners),
                 Err(error) => last = error,
             }
@@ -23,8 +23,11 @@ pub(super) fn bind(ports: &[u16]) -> Result<Vec<TcpListener>, BindError> {
     Err(BindError::PortsTaken { ports: ports.to_vec(), source: last })
 }
 
-fn bind_port(port: u16) -> io::Result<Vec<TcpListener>> {
+fn bind_port(port: u16, ipv6: bool) -> io::Result<Vec<TcpListener>> {
     let v4 = listener(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    if !ipv6 {
+        return Ok(vec![v4]);
+    }
     let port = v4.local_addr()?.port();
     match listener(SocketAddr::from((Ipv6Addr::LOCALHOST, port))) {
         Ok(v6) => Ok(vec![v4, v6]),
@@ -54,21 +57,28 @@ mod tests {
 
     #[test]
     fn both_families_have_one_port() {
-        let listeners = bind(&[0]).unwrap();
+        let listeners = bind(&[0], true).unwrap();
         let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
         assert!(ports.iter().all(|port| *port == ports[0] && *port != 0));
         assert!(listeners.iter().all(|l| l.local_addr().unwrap().ip().is_loopback()));
     }
 
     #[test]
+    fn without_ipv6_there_is_one_listener() {
+        let listeners = bind(&[0], false).unwrap();
+        assert_eq!(listeners.len(), 1);
+        assert!(listeners[0].local_addr().unwrap().is_ipv4());
+    }
+
+    #[test]
     fn the_first_free_port_of_a_block_is_taken() {
-        let taken = bind(&[0]).unwrap();
-        let free = bind(&[0]).unwrap();
+        let taken = bind(&[0], true).unwrap();
+        let free = bind(&[0], true).unwrap();
         let port = |listeners: &[TcpListener]| listeners[0].local_addr().unwrap().port();
         let block = [port(&taken), port(&free)];
         drop(free);
-        assert_eq!(port(&bind(&block).unwrap()), block[1]);
-        let error = bind(&block[..1]).unwrap_err();
+        assert_eq!(port(&bind(&block, true).unwrap()), block[1]);
+        let error = bind(&block[..1], true).unwrap_err();
         assert!(matches!(error, BindError::PortsTaken { ref source, .. } if source.kind() == io::ErrorKind::AddrInUse));
     }
 
@@ -78,7 +88,7 @@ mod tests {
             return; // No IPv6 here: there is no second family.
         };
         let port = v6.local_addr().unwrap().port();
-        assert!(bind(&[port]).is_err());
+        assert!(bind(&[port], true).is_err());
     }
 
     #[test]

@@ -113,14 +113,17 @@ async fn a_stopped_server_lets_nobody_in_and_frees_its_port() {
     daemon.stop().await.unwrap().unwrap();
     drop(idle);
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
-    let config =
-        ServerConfig { tcp: Some(TcpConfig { ports: vec![port] }), token: Some("t".into()), ..Default::default() };
+    let config = ServerConfig {
+        tcp: Some(TcpConfig { ports: vec![port], ipv6: true }),
+        token: Some("t".into()),
+        ..Default::default()
+    };
     assert_eq!(Server::bind(config).unwrap().port(), Some(port));
 }
 
 #[test]
 fn tcp_needs_a_token_and_a_server_needs_a_place() {
-    let tcp = Some(TcpConfig { ports: vec![0] });
+    let tcp = Some(TcpConfig { ports: vec![0], ipv6: true });
     for token in [None, Some(String::new())] {
         let config = ServerConfig { tcp: tcp.clone(), token, ..Default::default() };
         assert!(matches!(Server::bind(config), Err(BindError::TokenMissing)));

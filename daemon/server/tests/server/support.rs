@@ -56,7 +56,7 @@ impl Daemon {
     pub(crate) async fn start_with(drill: DrillConfig, change: impl FnOnce(&mut ServerConfig)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut config = ServerConfig {
-            tcp: Some(TcpConfig { ports: vec![0] }),
+            tcp: Some(TcpConfig { ports: vec![0], ipv6: true }),
             unix: Some(home.path().join("run/easel.sock")),
             memory: true,
             token: Some(TOKEN.into()),
