@@ -127,13 +127,16 @@ fn columns_first(source: Size, target: Size) -> bool {
     rows_lost > 0 && rows_lost > 2 * lost(source.width, target.width)
 }
 
-/// Every row to `target` pixels; returned as it is when that is its length.
 /// Rows that are narrowed together, and the bytes of a column through them. The sums of one target column lie side by side
 /// in a fixed array, so that they stay in vector registers.
 const ROWS: usize = 8;
 const COLUMN: usize = ROWS * 3;
 
+/// Every row to `target` pixels; returned as it is when that is its length.
 fn along_rows(pixels: &[u8], source: usize, target: usize, filter: Filter) -> Vec<u8> {
+    if source == target {
+        return pixels.to_vec();
+    }
     let kernel = Kernel::new(source, target, filter);
     let rows = pixels.len() / (source * 3);
     let mut out = vec![0; rows * target * 3];
@@ -162,7 +165,11 @@ fn along_rows(pixels: &[u8], source: usize, target: usize, filter: Filter) -> Ve
 /// Bytes of a row whose sums are formed together.
 const SPAN: usize = 32;
 
+/// Every column to `target` pixels; returned as it is when that is its length.
 fn along_columns(pixels: &[u8], width: usize, source: usize, target: usize, filter: Filter) -> Vec<u8> {
+    if source == target {
+        return pixels.to_vec();
+    }
     let kernel = Kernel::new(source, target, filter);
     let stride = width * 3;
     let mut out = vec![0; stride * target];
