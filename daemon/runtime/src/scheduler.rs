@@ -129,6 +129,7 @@ impl Core {
         let mut fx = Vec::new();
         let answer = self.take(command, now, &mut fx);
         self.keep_time(now, &mut fx);
+        self.tell_unloads(&mut fx);
         self.schedule(now, &mut fx);
         self.tell_system(&mut fx);
         debug_assert_eq!(self.broken_invariant(), None);

@@ -143,3 +143,7 @@ fn check_sequence(hub: &Hub, after: u64) -> Result<u64, Error> {
     }
     Ok(newest)
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -80,13 +80,17 @@ impl Core {
         waiting.into_iter().for_each(|key| self.stop(key, Interrupt::ShuttingDown, now, fx));
     }
 
-    /// What concerns the daemon as a whole, told when it changes.
-    pub(super) fn tell_system(&mut self, fx: &mut Vec<Effect>) {
+    /// Models that are dropped now; generations that waited for that can begin.
+    pub(super) fn tell_unloads(&mut self, fx: &mut Vec<Effect>) {
         for name in self.models.unloads_done() {
             if let Some(view) = self.models.view(&name) {
                 fx.push(Effect::Unloaded { name, view: Box::new(view) });
             }
         }
+    }
+
+    /// What concerns the daemon as a whole, told when it changes.
+    pub(super) fn tell_system(&mut self, fx: &mut Vec<Effect>) {
         let failed = ActorKind::ALL.iter().any(|actor| self.unavailable(*actor));
         let ready = self.draining.is_none() && !self.stalled && !failed;
         if ready != self.ready {

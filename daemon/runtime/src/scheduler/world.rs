@@ -1,6 +1,6 @@
 //! A world for tests of the core: it does what the core decides, in virtual time, and checks what must always hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,7 +29,10 @@ pub(super) struct World {
     pub(super) now: Now,
     /// Work that was handed out and has not come back.
     pub(super) pending: Vec<(JobKey, Work)>,
+    /// Loads that a test lets come back itself, when it wants to.
     pub(super) loads: Vec<(ActorKind, String)>,
+    pub(super) holds_loads: bool,
+    todo: VecDeque<Command>,
     pub(super) seen: BTreeMap<JobKey, Seen>,
     pub(super) forgotten: BTreeSet<GenerationId>,
     pub(super) unloaded: Vec<String>,
@@ -132,6 +135,8 @@ impl World {
             now: Now { instant: Instant::now(), wall: SystemTime::now() },
             pending: Vec::new(),
             loads: Vec::new(),
+            holds_loads: false,
+            todo: VecDeque::new(),
             seen: BTreeMap::new(),
             forgotten: BTreeSet::new(),
             unloaded: Vec::new(),
@@ -146,6 +151,9 @@ impl World {
         let effects = self.core.handle(command, self.now);
         assert_eq!(self.core.broken_invariant(), None);
         effects.list.into_iter().for_each(|effect| self.perform(effect));
+        while let Some(command) = self.todo.pop_front() {
+            self.send(command);
+        }
         effects.answer
     }
 
@@ -184,10 +192,13 @@ impl World {
                 seen.closed = true;
             }
             Effect::Forget { id } => assert!(self.forgotten.insert(id), "a generation is forgotten once"),
-            Effect::Load { actor, model } => self.loads.push((actor, model)),
+            Effect::Load { actor, model } if self.holds_loads => self.loads.push((actor, model)),
+            Effect::Load { actor, model } => {
+                self.todo.push_back(Command::Model { actor, model, news: ModelNews::Loaded });
+                self.todo.push_back(Command::Free { actor });
+            }
             Effect::Unload { actor, model } => {
-                let command = Command::Model { actor, model, news: ModelNews::Absent };
-                self.send(command);
+                self.todo.push_back(Command::Model { actor, model, news: ModelNews::Absent });
             }
             Effect::Unloaded { name, .. } => self.unloaded.push(name),
             Effect::Ready(ready) => self.ready = ready,

@@ -1,0 +1,8 @@
+//! Tests of the runtime through its public face, with the drill engine behind it.
+
+mod faults;
+mod helpers;
+mod pictures;
+mod stopping;
+mod system;
+mod watching;
