@@ -46,7 +46,7 @@ impl ComputeSlots {
     /// slot is gone.
     pub(crate) fn give_way(&self, urgency: Urgency, stop: &StopToken) -> Result<bool, Interrupt> {
         let mut state = self.lock();
-        if !state.waiting.first().is_some_and(|(first, _)| *first < urgency) {
+        if state.waiting.first().is_none_or(|(first, _)| *first >= urgency) {
             return Ok(false);
         }
         state.free += 1;

@@ -41,7 +41,7 @@ impl<E: Engine> Dispatcher<E> {
             }
             Effect::Close { key } => drop(self.jobs.remove(&key)),
             Effect::Forget { id } => drop(self.hubs.remove(&id)),
-            Effect::Load { actor, model } => self.load(actor, model),
+            Effect::Load { actor, model, urgency } => self.load(actor, model, urgency),
             Effect::Unload { actor, model } => self.unload_from(actor, model),
             Effect::ModelChanged { name, view } => {
                 if let Some(sender) = self.loads.get(&name) {
@@ -169,9 +169,9 @@ impl<E: Engine> Dispatcher<E> {
         true
     }
 
-    fn load(&mut self, actor: ActorKind, model: String) {
+    fn load(&mut self, actor: ActorKind, model: String, urgency: Urgency) {
         let span = tracing::info_span!("load", model = model.as_str(), actor = actor.name());
-        let (urgency, stop) = (Urgency::background(), self.stop.clone());
+        let stop = self.stop.clone();
         let sent = self.actors.as_ref().is_some_and(|actors| match actor {
             ActorKind::Encoder => {
                 actors.encoder.mailbox.work(Assignment { model, job: None, urgency, stop, span }).is_ok()

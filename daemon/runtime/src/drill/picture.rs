@@ -53,11 +53,11 @@ impl Grid {
     /// What a prompt and a seed ask for.
     pub(super) fn target(size: Size, prompt: u64, seed: u64, source: Option<&Self>) -> Self {
         let colour = |end: u64, channel: u32| unit(random(prompt, end * 3 + u64::from(channel)));
-        let bands = 2 + random(seed, 0) % 6;
+        let (bands, phase) = (2 + random(seed, 0) % 6, unit(random(seed, 1)));
         let (columns, rows) = (size.width.div_ceil(CELL_PX) as f32, size.height.div_ceil(CELL_PX) as f32);
         Self::build(size, |row, column, channel| {
             let along = (column as f32 / columns + row as f32 / rows) / 2.0;
-            let band = (along * bands as f32 * std::f32::consts::TAU).sin() * 0.5 + 0.5;
+            let band = ((along * bands as f32 + phase) * std::f32::consts::TAU).sin() * 0.5 + 0.5;
             let drawn = colour(0, channel) * band + colour(1, channel) * (1.0 - band);
             source.map_or(drawn, |source| 0.6 * source.value(row, column, channel) + 0.4 * drawn)
         })

@@ -244,7 +244,7 @@ pub(crate) enum Effect {
     /// The generation is no longer kept: drop its events and its result.
     Forget { id: GenerationId },
     /// Let an actor read a model.
-    Load { actor: ActorKind, model: String },
+    Load { actor: ActorKind, model: String, urgency: Urgency },
     /// Let an actor drop a model.
     Unload { actor: ActorKind, model: String },
     /// Tell those who follow a model.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use easel_domain::event::{EventKind, Stage, State};
 use easel_domain::{PreviewKind, Priority, limits};
 
-use super::command::{ActorKind, Effect, JobKey, Now, Work};
+use super::command::{ActorKind, Effect, JobKey, Now, Urgency, Work};
 use super::generation::Once;
 use super::{Busy, Core};
 
@@ -32,7 +32,8 @@ impl Core {
             if self.is_idle(actor)
                 && let Some(model) = self.models.wanted_by(actor)
             {
-                fx.push(Effect::Load { actor, model: model.to_owned() });
+                let urgency = self.urgency_of_model(model);
+                fx.push(Effect::Load { actor, model: model.to_owned(), urgency });
                 self.actors[actor.index()].busy = Busy::Loading;
             }
         }
@@ -104,6 +105,15 @@ impl Core {
         let (image, step) = next.preview?;
         let kind = next.policy.previews.map_or(PreviewKind::Projection, |previews| previews.kind);
         Some((next.key, Work::Preview { image, step, kind }))
+    }
+
+    /// Reading a network is as urgent as the most urgent generation that has begun and will need it; were it less, the steps of
+    /// that very generation would keep its VAE away until the last of them, and with it all previews.
+    fn urgency_of_model(&self, model: &str) -> Urgency {
+        let begun = self.active.values().filter(|generation| generation.state == State::Running);
+        let urgencies =
+            begun.filter(|generation| generation.plan.model == model).map(|generation| generation.urgency());
+        urgencies.min().unwrap_or(Urgency::background())
     }
 
     fn begin(&mut self, key: JobKey, now: Now, fx: &mut Vec<Effect>) {

@@ -192,8 +192,8 @@ impl World {
                 seen.closed = true;
             }
             Effect::Forget { id } => assert!(self.forgotten.insert(id), "a generation is forgotten once"),
-            Effect::Load { actor, model } if self.holds_loads => self.loads.push((actor, model)),
-            Effect::Load { actor, model } => {
+            Effect::Load { actor, model, .. } if self.holds_loads => self.loads.push((actor, model)),
+            Effect::Load { actor, model, .. } => {
                 self.todo.push_back(Command::Model { actor, model, news: ModelNews::Loaded });
                 self.todo.push_back(Command::Free { actor });
             }
