@@ -166,4 +166,4 @@ const _: () = assert!(MAX_BLOB_BYTES <= MAX_BLOB_STORE_BYTES);
 const _: () = assert!(MAX_QUEUED_GENERATIONS < ACTOR_MAILBOX);
 const _: () = assert!((MAX_NUM_INFERENCE_STEPS + 8) * MAX_NUM_IMAGES + 80 < MAX_KEPT_EVENTS as u32);
 const _: () = assert!(MAX_SOURCE_PIXELS * 3 <= MAX_HELD_SOURCE_BYTES);
-const _: () = assert!(MAX_EDGE_PX % SIZE_MULTIPLE_PX == 0);
+const _: () = assert!(MAX_EDGE_PX.is_multiple_of(SIZE_MULTIPLE_PX));

@@ -22,8 +22,25 @@ pub(crate) fn runtime(effective: &Effective) -> Result<Runtime, Failure> {
     let settings = &effective.settings;
     match settings.engine {
         EngineKind::Drill => start(DrillEngine::new(DrillConfig::default()), settings),
-        EngineKind::Dreamlite => Err(Failure::new(Exit::Fault, "the DreamLite engine is not part of this build")),
+        #[cfg(feature = "dreamlite")]
+        EngineKind::Dreamlite => start(dreamlite(settings)?, settings),
+        #[cfg(not(feature = "dreamlite"))]
+        EngineKind::Dreamlite => Err(Failure::new(Exit::Usage, "engine: this build has no dreamlite: use drill")),
     }
+}
+
+/// DreamLite with the embedded model. The threads that compute are those of rayon's global pool.
+#[cfg(feature = "dreamlite")]
+fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failure> {
+    use easel_engine::{DreamLiteEngine, conditioning, engine};
+
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.threads);
+    let pool = pool.thread_name(|index| format!("easel-cpu-{index}")).build_global();
+    pool.map_err(|error| Failure::fault("the threads that compute cannot be started", error))?;
+    let conditioning =
+        conditioning::Settings { condition_size_px: settings.condition_size, ..conditioning::Settings::default() };
+    DreamLiteEngine::new(engine::Settings { conditioning, ..engine::Settings::default() })
+        .map_err(|error| Failure::fault("the embedded model cannot be used", error))
 }
 
 fn start<E: Engine>(engine: E, settings: &Settings) -> Result<Runtime, Failure> {
@@ -55,7 +72,7 @@ fn start<E: Engine>(engine: E, settings: &Settings) -> Result<Runtime, Failure> 
 pub(crate) fn server_of_daemon(settings: &Settings, token: String) -> ServerConfig {
     let ports = if settings.port == 0 { vec![0] } else { (settings.port..settings.port + PORT_BLOCK).collect() };
     ServerConfig {
-        tcp: settings.tcp.then_some(TcpConfig { ports }),
+        tcp: settings.tcp.then_some(TcpConfig { ports, ipv6: settings.ipv6 }),
         // The lock of the instance is held: a socket that is there has no owner.
         replace_stale_socket: true,
         token: Some(token),

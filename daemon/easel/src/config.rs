@@ -13,7 +13,7 @@ use easel_sdk::discovery::Places;
 use serde::Deserialize;
 
 use env::Environment;
-pub(crate) use keys::{KEYS, Kind};
+pub(crate) use keys::KEYS;
 use layers::Layer;
 
 /// What a value is when nobody says otherwise comes from here.
@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     /// Checkpoint folders by name.
     pub(crate) models: BTreeMap<String, PathBuf>,
     /// Edge at which the encoder sees the source picture, in pixels.
-    pub(crate) condition_size: u32,
+    pub(crate) condition_size: usize,
     /// Threads that compute; 0: one for each core.
     pub(crate) threads: usize,
     /// Stages on the CPU that compute at one time.
@@ -73,7 +73,7 @@ const MAX_LAME_DUCK_S: u64 = 60;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub(crate) enum LogFormat {
     /// For persons.
     Text,
@@ -81,14 +81,38 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+impl TryFrom<String> for LogFormat {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{name:?} is unknown, there are text and json")),
+        }
+    }
+}
+
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub(crate) enum EngineKind {
     /// DreamLite.
     Dreamlite,
     /// The engine without weights, for trying clients.
     Drill,
+}
+
+impl TryFrom<String> for EngineKind {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "dreamlite" => Ok(Self::Dreamlite),
+            "drill" => Ok(Self::Drill),
+            _ => Err(format!("{name:?} is unknown, there are dreamlite and drill")),
+        }
+    }
 }
 
 /// One effective value for `easel config`.

@@ -32,7 +32,7 @@ fn lock(path: &Path, discovery_file: &Path) -> Result<File, Failure> {
     let shown = path.display();
     make_private_dir(path.parent().unwrap_or(Path::new(".")))?;
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut file = opened.map_err(|error| Failure::fault(shown, error))?;
+    let mut file = opened.map_err(|error| Failure::fault(&shown, error))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(taken(&mut file, discovery_file)),
@@ -40,7 +40,7 @@ fn lock(path: &Path, discovery_file: &Path) -> Result<File, Failure> {
     }
     let pid = std::process::id();
     let noted = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{pid}"));
-    noted.map_err(|error| Failure::fault(shown, error))?;
+    noted.map_err(|error| Failure::fault(&shown, error))?;
     Ok(file)
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn ensure(path: &Path) -> Result<String, Failure> {
         make(path)?;
     }
     let shown = path.display();
-    let metadata = path.metadata().map_err(|error| Failure::fault(shown, error))?;
+    let metadata = path.metadata().map_err(|error| Failure::fault(&shown, error))?;
     if metadata.permissions().mode() & 0o077 != 0 {
         let message = format!("others may read the token file {shown}: chmod 600 it, or remove it to get a new token");
         return Err(Failure::new(Exit::Usage, message));

@@ -254,7 +254,7 @@ pub(crate) struct PictureArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
     /// Seed of the noise; the same seed makes the same picture [default: random]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     /// Size in pixels, rounded to multiples of 16 [default: the model's, or the source's]
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
