@@ -51,7 +51,7 @@ const STRANGERS: [(&str, &[&str]); 7] = [
 fn metadata() -> Metadata {
     MetadataCommand::new()
         .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .other_options(vec!["--locked".to_owned(), "--offline".to_owned()])
+        .other_options(vec!["--locked".to_owned()])
         .exec()
         .expect("cargo metadata runs in the workspace")
 }
@@ -96,7 +96,8 @@ fn rooms_know_only_what_the_table_allows() {
 fn rooms_do_not_link_strangers() {
     let metadata = metadata();
     for (name, strangers) in STRANGERS {
-        let room = metadata.workspace_packages().into_iter().find(|p| p.name.as_str() == name).expect("the room exists");
+        let room =
+            metadata.workspace_packages().into_iter().find(|p| p.name.as_str() == name).expect("the room exists");
         let linked = linked(&metadata, room);
         let wrong: Vec<_> = strangers.iter().filter(|stranger| linked.contains(**stranger)).collect();
         assert!(wrong.is_empty(), "{name} must never know {wrong:?}");
@@ -107,7 +108,8 @@ fn rooms_do_not_link_strangers() {
 fn tests_of_the_protocol_the_runtime_and_the_sdk_do_not_link_candle() {
     let metadata = metadata();
     for name in ["easel-runtime", "easel-server", "easel-sdk", "easel-proto", "easel-imaging"] {
-        let room = metadata.workspace_packages().into_iter().find(|p| p.name.as_str() == name).expect("the room exists");
+        let room =
+            metadata.workspace_packages().into_iter().find(|p| p.name.as_str() == name).expect("the room exists");
         let tests_know: Vec<_> = room.dependencies.iter().map(|d| d.name.as_str()).collect();
         for heavy in ["easel-engine", "easel-kernels", "easel", "candle-core", "candle-nn"] {
             assert!(!tests_know.contains(&heavy), "{name} names {heavy} in its manifest");

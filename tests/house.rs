@@ -12,7 +12,8 @@ fn root() -> PathBuf {
 /// The files that git tracks, or would track, under `root`; `None` outside of a checkout.
 fn tracked(ending: &str) -> Option<Vec<(String, String)>> {
     let root = root();
-    let listing = Command::new("git").arg("-C").arg(&root).args(["ls-files", "-co", "--exclude-standard"]).output().ok()?;
+    let listing =
+        Command::new("git").arg("-C").arg(&root).args(["ls-files", "-co", "--exclude-standard"]).output().ok()?;
     if !listing.status.success() {
         return None;
     }

@@ -82,7 +82,9 @@ impl Checkpoint {
     pub fn files_in(&self, component: &str) -> Vec<String> {
         let mut names: Vec<String> = match &*self.source {
             Source::Folder(root) => std::fs::read_dir(root.join(component))
-                .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+                .map(|entries| {
+                    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+                })
                 .unwrap_or_default(),
             Source::Embedded(files) => files
                 .iter()
@@ -105,7 +107,8 @@ impl Checkpoint {
     /// Reads and parses a JSON file. Fails when it is missing, unreadable or not what `T` expects.
     pub fn json<T: DeserializeOwned>(&self, file: &str) -> Result<T, LoadError> {
         let bytes = self.read(file)?;
-        serde_json::from_slice(&bytes).map_err(|e| LoadError::config(file, format!("{e}; compare it with the published file")))
+        serde_json::from_slice(&bytes)
+            .map_err(|e| LoadError::config(file, format!("{e}; compare it with the published file")))
     }
 
     /// Opens the weights of a component (`unet`, `vae`, `text_encoder`): reads the headers, not the tensors, which come

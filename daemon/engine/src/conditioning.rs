@@ -168,7 +168,11 @@ impl Conditioner {
     ) -> Result<PromptEmbeds> {
         let rows = self.tokenize(mode, prompts)?;
         let mut distinct: Vec<&Vec<u32>> = Vec::with_capacity(rows.len());
-        rows.iter().for_each(|row| if !distinct.contains(&row) { distinct.push(row) });
+        rows.iter().for_each(|row| {
+            if !distinct.contains(&row) {
+                distinct.push(row)
+            }
+        });
         let readings = self.text.parts() * (distinct.len() + 1);
         let seen = if mode == Mode::Edit { self.vision.parts() } else { 0 };
         let mut parts = Parts::new(readings + seen);
@@ -269,7 +273,10 @@ impl Conditioner {
             (Mode::Edit, Some(image)) => {
                 let mut ids = self.tokenizer.head(mode).to_vec();
                 let first = template.dropped + 1;
-                ids.splice(first..=first, std::iter::repeat_n(self.tokenizer.image_pad(), self.image_span().tokens().len()));
+                ids.splice(
+                    first..=first,
+                    std::iter::repeat_n(self.tokenizer.image_pad(), self.image_span().tokens().len()),
+                );
                 (ids, Some((self.see(image, parts, pass)?, self.image_span())))
             }
             (Mode::Edit, None) => {
@@ -293,9 +300,12 @@ impl Conditioner {
     fn read_rest(&self, prefix: &Prefix, ids: &[u32], parts: &mut Parts, pass: &mut Pass<'_>) -> Result<Tensor> {
         let shared = prefix.ids.len();
         let positions = Positions::new(ids.len(), prefix.image);
-        let (past, from) = if ids.starts_with(&prefix.ids) && ids.len() > shared { (Some(&prefix.cache), shared) } else { (None, 0) };
+        let (past, from) =
+            if ids.starts_with(&prefix.ids) && ids.len() > shared { (Some(&prefix.cache), shared) } else { (None, 0) };
         if past.is_none() && prefix.image.is_some() {
-            return Err(EngineError::Tensor(candle_core::Error::Msg("the tokens of an edit do not begin with its head".into())));
+            return Err(EngineError::Tensor(candle_core::Error::Msg(
+                "the tokens of an edit do not begin with its head".into(),
+            )));
         }
         let embeds = self.text.embed(&ids[from..])?;
         let positions = [positions.slice(from..ids.len())];

@@ -102,7 +102,8 @@ impl Engine for DreamLiteEngine {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
         let pipeline = model.info.pipeline;
-        let loaded = Denoiser::load(&model.checkpoint, pipeline, &self.settings.devices.denoiser, model.residency.enter());
+        let loaded =
+            Denoiser::load(&model.checkpoint, pipeline, &self.settings.devices.denoiser, model.residency.enter());
         Ok(loaded.map_err(EngineError::from)?)
     }
 

@@ -24,13 +24,17 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// A component has no weights at all.
-    #[error("{component} has no weights; it needs diffusion_pytorch_model.safetensors or model.safetensors (or their .index.json)")]
+    #[error(
+        "{component} has no weights; it needs diffusion_pytorch_model.safetensors or model.safetensors (or their .index.json)"
+    )]
     NoWeights {
         /// Folder of the component.
         component: String,
     },
     /// Weights in a format that can run code when it is read.
-    #[error("{file} is a pickle, which is never read; convert it to safetensors (`save_pretrained(..., safe_serialization=True)`)")]
+    #[error(
+        "{file} is a pickle, which is never read; convert it to safetensors (`save_pretrained(..., safe_serialization=True)`)"
+    )]
     Pickle {
         /// The file.
         file: String,
@@ -64,7 +68,9 @@ pub enum LoadError {
         expected: Vec<usize>,
     },
     /// A tensor has another shape than the configuration asks for.
-    #[error("{file}: {tensor} has shape {found:?}, expected {expected:?}; config.json and the weights do not belong together")]
+    #[error(
+        "{file}: {tensor} has shape {found:?}, expected {expected:?}; config.json and the weights do not belong together"
+    )]
     WrongShape {
         /// The file.
         file: String,
@@ -76,7 +82,9 @@ pub enum LoadError {
         found: Vec<usize>,
     },
     /// A tensor of a type that no network is stored in.
-    #[error("{file}: {tensor} is stored as {found}; only F32, F16 and BF16 are read, save the checkpoint in one of them")]
+    #[error(
+        "{file}: {tensor} is stored as {found}; only F32, F16 and BF16 are read, save the checkpoint in one of them"
+    )]
     WrongDtype {
         /// The file.
         file: String,

@@ -38,7 +38,7 @@ impl TorchGenerator {
         for block in values.chunks_exact_mut(VECTOR_MIN) {
             box_muller(block);
         }
-        if count % VECTOR_MIN != 0 {
+        if !count.is_multiple_of(VECTOR_MIN) {
             // torch draws the last 16 numbers anew, so that they overlap with the blocks before.
             let tail = &mut values[count - VECTOR_MIN..];
             tail.iter_mut().for_each(|value| *value = self.uniform_f32());

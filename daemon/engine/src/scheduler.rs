@@ -117,7 +117,10 @@ impl FlowMatchEuler {
         let (field, what) = if sigmas.is_empty() {
             ("spec.num_inference_steps", "this model's schedule ends above zero noise and needs at least 2 steps")
         } else {
-            ("spec.sigmas", "these noise levels give a schedule that is not finite; they must lie between 0 and 1 and not all be 1")
+            (
+                "spec.sigmas",
+                "these noise levels give a schedule that is not finite; they must lie between 0 and 1 and not all be 1",
+            )
         };
         Err(Error::field(Reason::InvalidRequest, field, what).into())
     }

@@ -104,7 +104,11 @@ impl UNet {
             mid_block,
             up_blocks,
             conv_norm_out: GroupNorm::load(&weights.pp("conv_norm_out"), first, common.norm_groups, common.norm_eps)?,
-            conv_out: Conv2d::load(&weights.pp("conv_out"), [config.out_channels, first, config.conv_out_kernel], true)?,
+            conv_out: Conv2d::load(
+                &weights.pp("conv_out"),
+                [config.out_channels, first, config.conv_out_kernel],
+                true,
+            )?,
             parameters: weights.parameters(),
             device: weights.device().clone(),
             config,
@@ -156,7 +160,13 @@ impl UNet {
     }
 
     /// Predicts the velocity: `sample (b, in_channels, h, w)`, a time in 0..=1000 for each of the batch.
-    pub fn forward(&self, sample: &Tensor, timesteps: &[f32], conditioning: &Conditioning, pass: &mut Pass<'_>) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        sample: &Tensor,
+        timesteps: &[f32],
+        conditioning: &Conditioning,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor> {
         let parts = self.down_blocks.len() + self.up_blocks.len() + 1;
         let temb = self.embed_time(timesteps, conditioning, pass)?;
         let around = Surroundings { temb: &temb, prompt: &conditioning.prompt };

@@ -99,7 +99,9 @@ pub fn to_image(pixels: &Tensor) -> Result<RgbImage> {
 fn load_encoder(config: &VaeConfig, weights: &Weights) -> std::result::Result<Vec<Layer>, LoadError> {
     let mut layers = Vec::new();
     let mut width = config.in_channels;
-    for (stage, (channels, blocks)) in config.encoder_block_out_channels.iter().zip(&config.num_encoder_blocks).enumerate() {
+    for (stage, (channels, blocks)) in
+        config.encoder_block_out_channels.iter().zip(&config.num_encoder_blocks).enumerate()
+    {
         let place = weights.pp(layers.len());
         let conv = Conv2d::load(&place, [*channels, width, 3], stage == 0)?;
         layers.push(Layer::Conv(if stage == 0 { conv } else { conv.with_stride(2, 1) }));

@@ -166,7 +166,12 @@ impl Weights {
         Self::from_files(checkpoint, index, files, device)
     }
 
-    fn from_files(checkpoint: &Checkpoint, name: String, files: Vec<String>, device: &Device) -> Result<Self, LoadError> {
+    fn from_files(
+        checkpoint: &Checkpoint,
+        name: String,
+        files: Vec<String>,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
         let reads_tensors = checkpoint.reads_tensors();
         let mut store = Store { reads_tensors, name, files: Vec::with_capacity(files.len()), tensors: HashMap::new() };
         for file in files {

@@ -92,7 +92,10 @@ fn a_missing_tensor_is_named_with_its_shape() {
     copy.edit_header(UNET, |header| {
         header.as_object_mut().expect("object").remove("mid_block.resnets.0.conv1.pointwise.weight");
     });
-    says(&copy.refusal(), &[UNET, "no tensor mid_block.resnets.0.conv1.pointwise.weight", "[", "do not belong together"]);
+    says(
+        &copy.refusal(),
+        &[UNET, "no tensor mid_block.resnets.0.conv1.pointwise.weight", "[", "do not belong together"],
+    );
 }
 
 #[test]
@@ -167,7 +170,13 @@ fn numbers_of_another_type_are_refused() {
 
 #[test]
 fn missing_and_broken_files_are_named() {
-    for file in ["unet/config.json", "vae/config.json", "scheduler/scheduler_config.json", "text_encoder/config.json", "tokenizer/tokenizer.json"] {
+    for file in [
+        "unet/config.json",
+        "vae/config.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer.json",
+    ] {
         let copy = Copy::new();
         fs::write(copy.path(file), "{ no JSON").expect("write");
         says(&copy.refusal(), &[file]);

@@ -4,14 +4,16 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor};
-use easel_domain::engine::{DenoiseSpec, Denoiser as _, Denoising as _, EncodeSpec, Encoder as _, Engine as _, StageControl, Vae as _};
+use easel_domain::engine::{
+    DenoiseSpec, Denoiser as _, Denoising as _, EncodeSpec, Encoder as _, Engine as _, StageControl, Vae as _,
+};
 use easel_domain::{Guidance, Mode, RgbImage, Size};
+use easel_engine::Checkpoint;
 use easel_engine::engine::{About, Denoiser, Denoising, DreamLiteEngine, Settings, Vae};
 use easel_engine::pass::Pass;
 use easel_engine::unet::UNet;
-use easel_engine::values::{Latents, PromptEmbeds};
 use easel_engine::vae::TinyVae;
-use easel_engine::Checkpoint;
+use easel_engine::values::{Latents, PromptEmbeds};
 use support::{Check, Outcome, Reference, run_kind};
 
 /// What torch's vector functions and exact ones may differ by in a normal number; see `golden_noise`.
@@ -19,7 +21,7 @@ const NOISE_TOLERANCE: f64 = 2e-6;
 
 #[test]
 fn golden_e2e() {
-    run_kind("e2e", |reference, check| case(reference, check));
+    run_kind("e2e", case);
 }
 
 /// The request of a case.
@@ -91,7 +93,8 @@ fn request(reference: &Reference, check: &Check<'_>, scale: u32) -> Result<Reque
     let mode = if edit { Mode::Edit } else { Mode::Generate };
     let encode = EncodeSpec { mode, prompt: text("prompt"), negative_prompt: text("negative"), image };
     let seed = inputs["seed"].as_u64().ok_or("the case has no seed")?;
-    let denoise = DenoiseSpec { size, steps: number("steps").ok_or("no steps")?, sigmas: Vec::new(), seed, guidance, edit };
+    let denoise =
+        DenoiseSpec { size, steps: number("steps").ok_or("no steps")?, sigmas: Vec::new(), seed, guidance, edit };
     Ok(Request { encode, denoise })
 }
 

@@ -34,9 +34,7 @@ fn case(reference: &Reference, check: &mut Check<'_>) -> Outcome {
     let prompts = inputs["prompts"].as_array().ok_or("no prompts")?.iter().filter_map(|prompt| prompt.as_str());
     let prompts: Vec<String> = prompts.map(expand).collect();
     let image = match inputs["image"].as_str() {
-        Some(name) => {
-            Some(easel_imaging::load(&std::fs::read(reference.golden(&format!("images/{name}.png")))?)?)
-        }
+        Some(name) => Some(easel_imaging::load(&std::fs::read(reference.golden(&format!("images/{name}.png")))?)?),
         None => None,
     };
     as_the_daemon(check, &conditioner, (mode, &prompts), image.as_ref())?;
@@ -56,7 +54,10 @@ fn as_the_daemon(
     check.equal("prompt_mask", &integers(&encoded.mask));
     for key in check.keys() {
         let vision = key.starts_with("vision.");
-        if !vision && !(prompts.len() == 1 && (key.starts_with("text.") || key == "inputs_embeds" || key == "last_hidden_state")) {
+        if !vision
+            && !(prompts.len() == 1
+                && (key.starts_with("text.") || key == "inputs_embeds" || key == "last_hidden_state"))
+        {
             continue;
         }
         let Some(parts) = seen.0.get(&key) else {

@@ -4,12 +4,13 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use easel_domain::engine::{
-    DenoiseSpec, Denoiser as _, Denoising as _, EncodeSpec, Encoder as _, Engine as _, StageControl, StageError, Vae as _,
+    DenoiseSpec, Denoiser as _, Denoising as _, EncodeSpec, Encoder as _, Engine as _, StageControl, StageError,
+    Vae as _,
 };
 use easel_domain::{Mode, Pipeline, RgbImage, Size};
 use easel_engine::embedded;
@@ -88,7 +89,8 @@ impl Stages {
         let size = Size { width: index.width, height: index.height };
         let image = edit.then(|| picture(&folder.join(format!("{}_source.png", item.id))));
         let mode = if edit { Mode::Edit } else { Mode::Generate };
-        let spec = EncodeSpec { mode, prompt: item.prompt.clone(), negative_prompt: String::new(), image: image.clone() };
+        let spec =
+            EncodeSpec { mode, prompt: item.prompt.clone(), negative_prompt: String::new(), image: image.clone() };
         let embeds = self.encoder.encode(&spec, &self.control).map_err(text)?;
         near(&stored, "prompt_embeds", &embeds.branches()[0], LATENTS_RELATIVE)?;
         let source = image.map(|image| self.vae.encode(&image, size, &self.control)).transpose().map_err(text)?;
@@ -128,7 +130,8 @@ fn golden_nano_projection_resembles_the_picture() {
     let control = StageControl::detached();
     let mut vae = engine.load_vae(embedded::NAME, &control).expect("the VAE");
     for item in &index.items {
-        let stored = candle_core::safetensors::load(folder.join(format!("{}.safetensors", item.id)), &Device::Cpu).expect("stored");
+        let stored = candle_core::safetensors::load(folder.join(format!("{}.safetensors", item.id)), &Device::Cpu)
+            .expect("stored");
         let latents = easel_engine::values::Latents::new(stored["latents"].clone());
         let small = vae.project(&latents).expect("a projection");
         let large = vae.decode(&latents, &control).expect("a picture");
@@ -140,7 +143,12 @@ fn golden_nano_projection_resembles_the_picture() {
     }
 }
 
-fn near(stored: &std::collections::HashMap<String, Tensor>, key: &str, got: &Tensor, relative: f64) -> Result<f64, String> {
+fn near(
+    stored: &std::collections::HashMap<String, Tensor>,
+    key: &str,
+    got: &Tensor,
+    relative: f64,
+) -> Result<f64, String> {
     let want = stored.get(key).ok_or_else(|| format!("{key} is not stored"))?;
     if want.dims() != got.dims() {
         return Err(format!("{key} has shape {:?} instead of {:?}", got.dims(), want.dims()));
@@ -163,7 +171,7 @@ fn differ(got: &RgbImage, want: &RgbImage) -> Result<(u8, f64), String> {
     Ok((most, count as f64 / want.pixels().len() as f64))
 }
 
-fn picture(path: &PathBuf) -> RgbImage {
+fn picture(path: &Path) -> RgbImage {
     easel_imaging::load(&read(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 

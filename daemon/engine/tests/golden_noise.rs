@@ -39,7 +39,10 @@ fn golden_noise() {
         }
         assert!(worst <= TOLERANCE, "{name}: error {worst:e}");
     }
-    println!("noise: {} tensors, largest error {worst:.1e}, {equal} of {total} numbers equal bit for bit", tensors.len());
+    println!(
+        "noise: {} tensors, largest error {worst:.1e}, {equal} of {total} numbers equal bit for bit",
+        tensors.len()
+    );
 }
 
 /// What a key asks for: `seed{seed}/{shape}`, `..._head`, `..._tail`, `..._sum_f64` of a large draw, and two draws in turn.

@@ -56,7 +56,13 @@ fn header(golden: &Value, tokenizer: &PromptTokenizer, failures: &mut Vec<String
         let template = Template::of(mode);
         same(failures, name, "template", &template.fill("{}"), &golden[format!("{name}_template")]);
         same(failures, name, "prefix_len", &template.dropped, &golden[format!("{name}_prefix_len")]);
-        same(failures, name, "prefix_ids", &&tokenizer.head(mode)[..template.dropped], &golden[format!("{name}_prefix_ids")]);
+        same(
+            failures,
+            name,
+            "prefix_ids",
+            &&tokenizer.head(mode)[..template.dropped],
+            &golden[format!("{name}_prefix_ids")],
+        );
     }
     for (token, id) in golden["special_ids"].as_object().expect("special_ids") {
         same(failures, token, "id", &tokenizer.id_of(token), id);
@@ -89,7 +95,13 @@ fn row(golden: &Value, tokenizer: &PromptTokenizer, failures: &mut Vec<String>) 
 }
 
 /// The reference repeats the picture's token 256 times, or refuses the prompt.
-fn expanded(failures: &mut Vec<String>, (shown, key): (&str, &str), tokenizer: &PromptTokenizer, prompt: &str, want: &Value) {
+fn expanded(
+    failures: &mut Vec<String>,
+    (shown, key): (&str, &str),
+    tokenizer: &PromptTokenizer,
+    prompt: &str,
+    want: &Value,
+) {
     let got = tokenizer.edit_tokens(prompt, "spec.prompt", 256);
     match (got, want.get("error")) {
         (Err(error), Some(_)) => assert!(error.to_string().contains("<|image_pad|>"), "{error}"),

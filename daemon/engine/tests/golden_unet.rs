@@ -23,7 +23,7 @@ impl Tap for Recorder {
 
 #[test]
 fn golden_unet() {
-    run_kind("unet", |reference, check| case(reference, check));
+    run_kind("unet", case);
 }
 
 fn case(reference: &Reference, check: &mut Check<'_>) -> Outcome {

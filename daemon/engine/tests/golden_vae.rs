@@ -12,7 +12,7 @@ use support::{Check, Outcome, Reference, run_kind};
 
 #[test]
 fn golden_vae() {
-    run_kind("vae", |reference, check| case(reference, check));
+    run_kind("vae", case);
 }
 
 fn case(reference: &Reference, check: &mut Check<'_>) -> Outcome {

@@ -64,7 +64,8 @@ pub(crate) fn read_header(file: &str, bytes: &[u8]) -> Result<HashMap<String, En
     let data_start = 8 + length as usize;
     let mut entries = HashMap::with_capacity(raw.len());
     for (name, value) in raw.into_iter().filter(|(name, _)| name != "__metadata__") {
-        let raw: RawEntry = serde_json::from_value(value).map_err(|e| bad(format!("the entry of {name} is broken ({e})")))?;
+        let raw: RawEntry =
+            serde_json::from_value(value).map_err(|e| bad(format!("the entry of {name} is broken ({e})")))?;
         let entry = check(file, &name, &raw, data_start, data.len())?;
         entries.insert(name, entry);
     }

@@ -262,7 +262,9 @@ impl RawVision {
         // A quarter of a head turns with rows and a quarter with columns, in pairs.
         if !self.hidden_size.is_multiple_of(self.num_heads) || !(self.hidden_size / self.num_heads).is_multiple_of(4) {
             let (width, heads) = (self.hidden_size, self.num_heads);
-            return Err(wrong(format!("vision_config.hidden_size {width} does not give {heads} heads of a multiple of 4")));
+            return Err(wrong(format!(
+                "vision_config.hidden_size {width} does not give {heads} heads of a multiple of 4"
+            )));
         }
         let side = self.num_position_embeddings.isqrt();
         if side * side != self.num_position_embeddings {
@@ -270,7 +272,10 @@ impl RawVision {
         }
         let indexes = self.deepstack_visual_indexes;
         if indexes.iter().enumerate().any(|(i, layer)| *layer >= self.depth || indexes[..i].contains(layer)) {
-            return Err(wrong(format!("deepstack_visual_indexes {indexes:?} are not different layers below {}", self.depth)));
+            return Err(wrong(format!(
+                "deepstack_visual_indexes {indexes:?} are not different layers below {}",
+                self.depth
+            )));
         }
         let theta = self.rope_parameters.and_then(|rope| rope.rope_theta).unwrap_or(VISION_ROPE_THETA);
         Ok(VisionConfig {

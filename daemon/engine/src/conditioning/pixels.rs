@@ -160,7 +160,10 @@ fn read(checkpoint: &Checkpoint) -> Result<(&'static str, RawPixels), LoadError>
         match all.image_processor {
             Some(pixels) => return Ok((NEW_FILE, pixels)),
             None if !checkpoint.contains(OLD_FILE) => {
-                return Err(LoadError::config(NEW_FILE, "has no image_processor, and there is no preprocessor_config.json"));
+                return Err(LoadError::config(
+                    NEW_FILE,
+                    "has no image_processor, and there is no preprocessor_config.json",
+                ));
             }
             None => {}
         }

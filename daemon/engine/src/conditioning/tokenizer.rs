@@ -150,7 +150,8 @@ fn parse(file: &str, bytes: &[u8]) -> std::result::Result<Tokenizer, LoadError> 
 }
 
 fn special(file: &str, tokenizer: &Tokenizer, token: &str) -> std::result::Result<u32, LoadError> {
-    let missing = || LoadError::config(file, format!("there is no token {token}; use the tokenizer of the published checkpoint"));
+    let missing =
+        || LoadError::config(file, format!("there is no token {token}; use the tokenizer of the published checkpoint"));
     tokenizer.token_to_id(token).ok_or_else(missing)
 }
 

@@ -186,7 +186,11 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn load(weights: &Weights, [outer, inner]: [usize; 2], activation: Activation) -> std::result::Result<Self, LoadError> {
+    fn load(
+        weights: &Weights,
+        [outer, inner]: [usize; 2],
+        activation: Activation,
+    ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
             linear_fc1: Linear::load(&weights.pp("linear_fc1"), [inner, outer], true)?,
             activation,

@@ -57,7 +57,10 @@ impl Denoiser {
         let unet = UNet::load(checkpoint, device)?;
         let vae = VaeConfig::load(checkpoint)?;
         if unet.config().in_channels != vae.latent_channels || unet.config().out_channels != vae.latent_channels {
-            return Err(LoadError::config("unet/config.json", "in_channels and out_channels must equal the VAE's latent_channels"));
+            return Err(LoadError::config(
+                "unet/config.json",
+                "in_channels and out_channels must equal the VAE's latent_channels",
+            ));
         }
         resident.set_parameters(unet.parameters());
         let scheduler = FlowMatchEuler::load(checkpoint)?;
@@ -207,7 +210,8 @@ impl engine::Denoising for Denoising {
     }
 
     fn size_bytes(&self) -> u64 {
-        let tensors = self.branches.iter().map(|branch| &branch.right).chain([&self.latents, &self.predicted, &self.noise_pred]);
+        let tensors =
+            self.branches.iter().map(|branch| &branch.right).chain([&self.latents, &self.predicted, &self.noise_pred]);
         let tensors: u64 = tensors.map(|tensor| 4 * tensor.elem_count() as u64).sum();
         tensors + self.branches.iter().map(|branch| branch.conditioning.size_bytes()).sum::<u64>()
     }

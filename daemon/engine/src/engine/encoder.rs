@@ -1,8 +1,8 @@
 //! The encoder stage: prompt and source picture to prompt embeddings.
 
 use candle_core::Device;
-use easel_domain::engine::{self, EncodeSpec, StageControl, StageError};
 use easel_domain::Pipeline;
+use easel_domain::engine::{self, EncodeSpec, StageControl, StageError};
 
 use super::Settings;
 use super::residency::Resident;
@@ -32,13 +32,19 @@ impl Encoder {
     }
 
     /// Checks a checkpoint's encoder: that it loads from `headers` and makes what a denoiser of this width reads.
-    pub(super) fn inspect(headers: &Checkpoint, settings: &Settings, prompt_embed_dim: usize) -> std::result::Result<(), LoadError> {
+    pub(super) fn inspect(
+        headers: &Checkpoint,
+        settings: &Settings,
+        prompt_embed_dim: usize,
+    ) -> std::result::Result<(), LoadError> {
         Conditioner::load(headers, &settings.conditioning, &Device::Cpu)?;
         let hidden = crate::conditioning::config::EncoderConfig::load(headers)?.text.hidden_size;
         if hidden == prompt_embed_dim {
             return Ok(());
         }
-        let what = format!("it reads prompts of width {prompt_embed_dim}, and text_encoder/config.json makes {hidden}; they do not belong together");
+        let what = format!(
+            "it reads prompts of width {prompt_embed_dim}, and text_encoder/config.json makes {hidden}; they do not belong together"
+        );
         Err(LoadError::config("unet/config.json", what))
     }
 

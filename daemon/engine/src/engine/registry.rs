@@ -73,12 +73,19 @@ impl Registry {
     }
 
     /// Checks a checkpoint down to the shape of every tensor and adds it.
-    pub(super) fn add(&self, checkpoint: Checkpoint, name: &str, about: About, settings: &Settings) -> Result<ModelInfo, Error> {
+    pub(super) fn add(
+        &self,
+        checkpoint: Checkpoint,
+        name: &str,
+        about: About,
+        settings: &Settings,
+    ) -> Result<ModelInfo, Error> {
         check_name(name)?;
         if self.get(name).is_ok() {
             return Err(taken(name));
         }
-        let info = inspect(&checkpoint, name, about, settings).map_err(|error| Error::from(error).about("model", name))?;
+        let info =
+            inspect(&checkpoint, name, about, settings).map_err(|error| Error::from(error).about("model", name))?;
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         if models.iter().any(|model| model.info.name == name) {
             return Err(taken(name));
@@ -95,7 +102,8 @@ pub(super) fn open_folder(folder: &Path) -> Result<Checkpoint, Error> {
         return Err(Error::field(Reason::InvalidRequest, "folder", "is not a folder on this machine"));
     }
     if !checkpoint.contains("model_index.json") {
-        let what = "model_index.json is missing; name the folder of a diffusers checkpoint, the one that holds unet/ and vae/";
+        let what =
+            "model_index.json is missing; name the folder of a diffusers checkpoint, the one that holds unet/ and vae/";
         return Err(Error::new(Reason::ModelInvalid, what));
     }
     Ok(checkpoint)
@@ -108,7 +116,9 @@ fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Setting
         "DreamLiteMobilePipeline" => Pipeline::Mobile,
         "DreamLitePipeline" => Pipeline::Base,
         other => {
-            let what = format!("_class_name {other:?} is not a DreamLite pipeline; DreamLiteMobilePipeline and DreamLitePipeline are");
+            let what = format!(
+                "_class_name {other:?} is not a DreamLite pipeline; DreamLiteMobilePipeline and DreamLitePipeline are"
+            );
             return Err(LoadError::config("model_index.json", what));
         }
     };
@@ -150,8 +160,12 @@ fn floor_edge(length: u32) -> u32 {
 
 fn describe(pipeline: Pipeline, native: Size) -> String {
     match pipeline {
-        Pipeline::Mobile => format!("DreamLite mobile: pictures and edits around {native} in {MOBILE_STEPS} steps, without guidance"),
-        Pipeline::Base => format!("DreamLite base: pictures and edits around {native} in {BASE_STEPS} steps, with guidance and negative prompts"),
+        Pipeline::Mobile => {
+            format!("DreamLite mobile: pictures and edits around {native} in {MOBILE_STEPS} steps, without guidance")
+        }
+        Pipeline::Base => format!(
+            "DreamLite base: pictures and edits around {native} in {BASE_STEPS} steps, with guidance and negative prompts"
+        ),
     }
 }
 
@@ -171,10 +185,12 @@ fn check_name(name: &str) -> Result<(), Error> {
     if !name.is_empty() && name.len() <= MAX_MODEL_NAME_BYTES && name.chars().all(plain) && !name.starts_with('.') {
         return Ok(());
     }
-    let what = format!("must have 1 to {MAX_MODEL_NAME_BYTES} letters, digits, '-', '_' or '.', and not begin with '.'");
+    let what =
+        format!("must have 1 to {MAX_MODEL_NAME_BYTES} letters, digits, '-', '_' or '.', and not begin with '.'");
     Err(Error::field(Reason::InvalidRequest, "name", what))
 }
 
 fn taken(name: &str) -> Error {
-    Error::new(Reason::NameTaken, format!("a model named {name:?} is there already; choose another name")).about("model", name)
+    Error::new(Reason::NameTaken, format!("a model named {name:?} is there already; choose another name"))
+        .about("model", name)
 }

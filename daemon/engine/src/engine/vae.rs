@@ -20,7 +20,12 @@ pub struct Vae {
 }
 
 impl Vae {
-    pub(super) fn load(checkpoint: &Checkpoint, device: &Device, resident: Resident, control: &StageControl) -> Result<Self> {
+    pub(super) fn load(
+        checkpoint: &Checkpoint,
+        device: &Device,
+        resident: Resident,
+        control: &StageControl,
+    ) -> Result<Self> {
         let network = TinyVae::load(checkpoint, device)?;
         resident.set_parameters(network.parameters());
         let projection = Projection::fit(&network, control)?;
@@ -51,7 +56,12 @@ impl Vae {
 impl engine::Vae for Vae {
     type Latents = Latents;
 
-    fn encode(&mut self, image: &RgbImage, size: Size, control: &StageControl) -> std::result::Result<Latents, StageError> {
+    fn encode(
+        &mut self,
+        image: &RgbImage,
+        size: Size,
+        control: &StageControl,
+    ) -> std::result::Result<Latents, StageError> {
         Ok(self.encode_image(image, size, control)?)
     }
 

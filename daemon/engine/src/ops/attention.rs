@@ -38,5 +38,9 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> R
 
 /// `(b, m) -> (b*kv, 1, m)`
 fn per_head(bias: &Tensor, batch: usize, kv_heads: usize, keys: usize) -> Result<Tensor> {
-    bias.reshape((batch, 1, keys))?.broadcast_as((batch, kv_heads, keys))?.contiguous()?.reshape((batch * kv_heads, 1, keys))
+    bias.reshape((batch, 1, keys))?.broadcast_as((batch, kv_heads, keys))?.contiguous()?.reshape((
+        batch * kv_heads,
+        1,
+        keys,
+    ))
 }

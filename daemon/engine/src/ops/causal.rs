@@ -87,10 +87,14 @@ mod tests {
             for h in 0..heads {
                 let key_head = h / (heads / kv);
                 let at = |x: &[f64], j: usize, c: usize| x[(j * kv + key_head) * d + c];
-                let score = |j: usize| (0..d).map(|c| q[(i * heads + h) * d + c] * at(k, j, c)).sum::<f64>() / (d as f64).sqrt();
+                let score = |j: usize| {
+                    (0..d).map(|c| q[(i * heads + h) * d + c] * at(k, j, c)).sum::<f64>() / (d as f64).sqrt()
+                };
                 let weights: Vec<f64> = (0..=m - n + i).map(|j| score(j).exp()).collect();
                 let total: f64 = weights.iter().sum();
-                out.extend((0..d).map(|c| weights.iter().enumerate().map(|(j, w)| w * at(v, j, c)).sum::<f64>() / total));
+                out.extend(
+                    (0..d).map(|c| weights.iter().enumerate().map(|(j, w)| w * at(v, j, c)).sum::<f64>() / total),
+                );
             }
         }
         out

@@ -16,7 +16,11 @@ pub struct Conv2d {
 
 impl Conv2d {
     /// Reads `weight (out, in, kernel, kernel)` and, when `bias` is true, `bias (out)`. Stride 1, padding that keeps the size.
-    pub fn load(weights: &Weights, [out, input, kernel]: [usize; 3], bias: bool) -> std::result::Result<Self, LoadError> {
+    pub fn load(
+        weights: &Weights,
+        [out, input, kernel]: [usize; 3],
+        bias: bool,
+    ) -> std::result::Result<Self, LoadError> {
         let weight = weights.get([out, input, kernel, kernel], "weight")?;
         let bias = bias.then(|| weights.get([out], "bias")).transpose()?;
         Ok(Self { weight, bias, padding: (kernel - 1) / 2, stride: 1 })

@@ -47,13 +47,26 @@ struct Downsampler {
 }
 
 impl Layers {
-    fn load(weights: &Weights, plan: &BlockPlan, common: &Common, slots: &mut usize) -> std::result::Result<Self, LoadError> {
+    fn load(
+        weights: &Weights,
+        plan: &BlockPlan,
+        common: &Common,
+        slots: &mut usize,
+    ) -> std::result::Result<Self, LoadError> {
         let (resnets, attentions) = (weights.pp("resnets"), weights.pp("attentions"));
-        let resnet = |(i, channels): (usize, &(usize, usize))| ResnetBlock::load(&resnets.pp(i), *channels, common, plan.output_scale);
-        let mut transformer = |(i, layers): (usize, &usize)| Transformer::load(&attentions.pp(i), plan, *layers, common, slots);
+        let resnet = |(i, channels): (usize, &(usize, usize))| {
+            ResnetBlock::load(&resnets.pp(i), *channels, common, plan.output_scale)
+        };
+        let mut transformer =
+            |(i, layers): (usize, &usize)| Transformer::load(&attentions.pp(i), plan, *layers, common, slots);
         Ok(Self {
             resnets: plan.resnets.iter().enumerate().map(resnet).collect::<std::result::Result<_, _>>()?,
-            attentions: plan.transformer_layers.iter().enumerate().map(&mut transformer).collect::<std::result::Result<_, _>>()?,
+            attentions: plan
+                .transformer_layers
+                .iter()
+                .enumerate()
+                .map(&mut transformer)
+                .collect::<std::result::Result<_, _>>()?,
         })
     }
 
@@ -72,14 +85,26 @@ impl Layers {
 }
 
 impl DownBlock {
-    pub(super) fn load(weights: &Weights, plan: &BlockPlan, common: &Common, slots: &mut usize) -> std::result::Result<Self, LoadError> {
+    pub(super) fn load(
+        weights: &Weights,
+        plan: &BlockPlan,
+        common: &Common,
+        slots: &mut usize,
+    ) -> std::result::Result<Self, LoadError> {
         let conv = weights.pp("downsamplers").pp(0).pp("conv");
-        let downsampler = plan.resamples.then(|| Downsampler::load(&conv, plan.channels, common.downsample_padding)).transpose()?;
+        let downsampler =
+            plan.resamples.then(|| Downsampler::load(&conv, plan.channels, common.downsample_padding)).transpose()?;
         Ok(Self { path: weights.path().to_owned(), layers: Layers::load(weights, plan, common, slots)?, downsampler })
     }
 
     /// Leaves the output of every layer on `skips`.
-    pub(super) fn forward(&self, x: Tensor, around: &Surroundings<'_>, skips: &mut Vec<Tensor>, pass: &mut Pass<'_>) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: Tensor,
+        around: &Surroundings<'_>,
+        skips: &mut Vec<Tensor>,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor> {
         let mut x = x;
         for i in 0..self.layers.resnets.len() {
             x = self.layers.forward(i, &x, around, pass)?;
@@ -100,7 +125,12 @@ impl DownBlock {
 }
 
 impl MidBlock {
-    pub(super) fn load(weights: &Weights, plan: &BlockPlan, common: &Common, slots: &mut usize) -> std::result::Result<Self, LoadError> {
+    pub(super) fn load(
+        weights: &Weights,
+        plan: &BlockPlan,
+        common: &Common,
+        slots: &mut usize,
+    ) -> std::result::Result<Self, LoadError> {
         Ok(Self { path: weights.path().to_owned(), layers: Layers::load(weights, plan, common, slots)? })
     }
 
@@ -120,7 +150,12 @@ impl MidBlock {
 }
 
 impl UpBlock {
-    pub(super) fn load(weights: &Weights, plan: &BlockPlan, common: &Common, slots: &mut usize) -> std::result::Result<Self, LoadError> {
+    pub(super) fn load(
+        weights: &Weights,
+        plan: &BlockPlan,
+        common: &Common,
+        slots: &mut usize,
+    ) -> std::result::Result<Self, LoadError> {
         let channels = plan.channels;
         let conv = weights.pp("upsamplers").pp(0).pp("conv");
         let upsampler = plan.resamples.then(|| Conv2d::load(&conv, [channels, channels, 3], true)).transpose()?;
@@ -128,7 +163,13 @@ impl UpBlock {
     }
 
     /// Takes one of `skips` for every layer; grows to the size of the next one, which is half of an odd size rounded up.
-    pub(super) fn forward(&self, x: Tensor, around: &Surroundings<'_>, skips: &mut Vec<Tensor>, pass: &mut Pass<'_>) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: Tensor,
+        around: &Surroundings<'_>,
+        skips: &mut Vec<Tensor>,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor> {
         let mut x = x;
         for i in 0..self.layers.resnets.len() {
             let skip = skips.pop().ok_or_else(|| candle_core::Error::Msg("no features left for the way up".into()))?;

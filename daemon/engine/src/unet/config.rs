@@ -245,7 +245,9 @@ impl UNetConfig {
         raw.refuse_unsupported()?;
         let stages = raw.block_out_channels.len();
         if stages == 0 || raw.down_block_types.len() != stages || raw.up_block_types.len() != stages {
-            return Err(bad("block_out_channels, down_block_types and up_block_types must have one value for each stage"));
+            return Err(bad(
+                "block_out_channels, down_block_types and up_block_types must have one value for each stage",
+            ));
         }
         let cross = raw.cross_attention_dim.spread("cross_attention_dim", stages)?;
         let common = raw.common()?;
@@ -296,7 +298,10 @@ impl Raw {
         };
         let unsupported = [
             ("only_cross_attention", only_cross),
-            ("num_attention_heads (attention_head_dim is the number of heads)", self.num_attention_heads.as_ref().is_some_and(|v| !v.is_null())),
+            (
+                "num_attention_heads (attention_head_dim is the number of heads)",
+                self.num_attention_heads.as_ref().is_some_and(|v| !v.is_null()),
+            ),
             ("dual_cross_attention", self.dual_cross_attention),
             ("class_embed_type", self.class_embed_type.is_some()),
             ("num_class_embeds", self.num_class_embeds.is_some()),
@@ -308,11 +313,13 @@ impl Raw {
             ("attention_type", self.attention_type != "default"),
             ("act_fn", !matches!(self.act_fn.as_str(), "silu" | "swish")),
             ("qk_norm", !matches!(self.qk_norm.as_deref(), None | Some("rms_norm"))),
-            ("conv_in_kernel", self.conv_in_kernel % 2 == 0),
-            ("conv_out_kernel", self.conv_out_kernel % 2 == 0),
+            ("conv_in_kernel", self.conv_in_kernel.is_multiple_of(2)),
+            ("conv_out_kernel", self.conv_out_kernel.is_multiple_of(2)),
         ];
         match unsupported.iter().find(|(_, found)| *found) {
-            Some((name, _)) => Err(bad(format!("this value of {name} is not supported; published DreamLite checkpoints have another"))),
+            Some((name, _)) => {
+                Err(bad(format!("this value of {name} is not supported; published DreamLite checkpoints have another")))
+            }
             None => Ok(()),
         }
     }
@@ -336,9 +343,13 @@ impl Raw {
             None => Ok(None),
             Some("time") => {
                 let both = self.addition_time_embed_dim.zip(self.projection_class_embeddings_input_dim);
-                let (dim, input_dim) = both.ok_or_else(|| bad("addition_embed_type needs addition_time_embed_dim and projection_class_embeddings_input_dim"))?;
+                let (dim, input_dim) = both.ok_or_else(|| {
+                    bad("addition_embed_type needs addition_time_embed_dim and projection_class_embeddings_input_dim")
+                })?;
                 if input_dim != 2 * dim {
-                    return Err(bad("projection_class_embeddings_input_dim must be twice addition_time_embed_dim (width and height)"));
+                    return Err(bad(
+                        "projection_class_embeddings_input_dim must be twice addition_time_embed_dim (width and height)",
+                    ));
                 }
                 Ok(Some(SizeEmbedding { dim, input_dim }))
             }
@@ -351,7 +362,11 @@ impl Raw {
             None if self.encoder_hid_dim.is_none() => return Ok(None),
             None | Some("text_proj") => false,
             Some("text_proj_rms") => true,
-            Some(other) => return Err(bad(format!("encoder_hid_dim_type {other:?} is not supported; it should be \"text_proj_rms\""))),
+            Some(other) => {
+                return Err(bad(format!(
+                    "encoder_hid_dim_type {other:?} is not supported; it should be \"text_proj_rms\""
+                )));
+            }
         };
         let input_dim = self.encoder_hid_dim.ok_or_else(|| bad("encoder_hid_dim_type needs encoder_hid_dim"))?;
         if matches!(&self.cross_attention_dim, PerStage::Each(dims) if dims.windows(2).any(|pair| pair[0] != pair[1])) {
@@ -361,7 +376,13 @@ impl Raw {
     }
 
     /// Resnets, transformer layers for `layers` resnets, and heads of stage `i`, as far as down, mid and up share them.
-    fn block(&self, i: usize, attention: Attention, resnets: Vec<(usize, usize)>, layers: &PerStage<usize>) -> Result<BlockPlan, LoadError> {
+    fn block(
+        &self,
+        i: usize,
+        attention: Attention,
+        resnets: Vec<(usize, usize)>,
+        layers: &PerStage<usize>,
+    ) -> Result<BlockPlan, LoadError> {
         let stages = self.block_out_channels.len();
         let transformer_layers = match attention {
             Attention::None => Vec::new(),
@@ -369,7 +390,11 @@ impl Raw {
                 PerStage::One(layers) => vec![*layers; resnets.len()],
                 PerStage::Each(each) if each.len() >= resnets.len() => each[..resnets.len()].to_vec(),
                 PerStage::Each(each) => {
-                    let what = format!("transformer_layers_per_block names {} transformers for a block of {}", each.len(), resnets.len());
+                    let what = format!(
+                        "transformer_layers_per_block names {} transformers for a block of {}",
+                        each.len(),
+                        resnets.len()
+                    );
                     return Err(bad(what));
                 }
             },
@@ -468,16 +493,22 @@ fn check(plan: &BlockPlan, common: &Common) -> Result<(), LoadError> {
     let expand = if common.use_sep_conv { 2 } else { 1 };
     let normed = plan.resnets.iter().flat_map(|(input, out)| [*input, out * expand]).chain([plan.channels]);
     if let Some(channels) = normed.into_iter().find(|channels| *channels == 0 || channels % common.norm_groups != 0) {
-        return Err(bad(format!("{channels} channels cannot be split into norm_num_groups = {} groups", common.norm_groups)));
+        return Err(bad(format!(
+            "{channels} channels cannot be split into norm_num_groups = {} groups",
+            common.norm_groups
+        )));
     }
     if plan.attention == Attention::None {
         return Ok(());
     }
     let kv_heads = common.kv_heads.unwrap_or(plan.heads);
-    if plan.heads == 0 || plan.channels % plan.heads != 0 {
-        return Err(bad(format!("{} channels cannot be split into attention_head_dim = {} heads", plan.channels, plan.heads)));
+    if plan.heads == 0 || !plan.channels.is_multiple_of(plan.heads) {
+        return Err(bad(format!(
+            "{} channels cannot be split into attention_head_dim = {} heads",
+            plan.channels, plan.heads
+        )));
     }
-    if kv_heads == 0 || plan.heads % kv_heads != 0 {
+    if kv_heads == 0 || !plan.heads.is_multiple_of(kv_heads) {
         return Err(bad(format!("{} heads cannot share num_kv_heads = {kv_heads} key heads", plan.heads)));
     }
     Ok(())

@@ -43,7 +43,8 @@ impl ResnetBlock {
         output_scale: f64,
     ) -> std::result::Result<Self, LoadError> {
         let inner = if common.use_sep_conv { out * EXPANSION } else { out };
-        let norm = |name: &str, channels| GroupNorm::load(&weights.pp(name), channels, common.norm_groups, common.norm_eps);
+        let norm =
+            |name: &str, channels| GroupNorm::load(&weights.pp(name), channels, common.norm_groups, common.norm_eps);
         Ok(Self {
             path: weights.path().to_owned(),
             norm1: norm("norm1", input)?,
@@ -51,7 +52,9 @@ impl ResnetBlock {
             time_emb_proj: Linear::load(&weights.pp("time_emb_proj"), [inner, common.time_embed_dim], true)?,
             norm2: norm("norm2", inner)?,
             conv2: Conv::load(&weights.pp("conv2"), inner, out, common.use_sep_conv)?,
-            conv_shortcut: (input != out).then(|| Shortcut::load(&weights.pp("conv_shortcut"), input, out)).transpose()?,
+            conv_shortcut: (input != out)
+                .then(|| Shortcut::load(&weights.pp("conv_shortcut"), input, out))
+                .transpose()?,
             output_scale,
         })
     }

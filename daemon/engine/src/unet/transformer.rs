@@ -29,7 +29,9 @@ pub(super) struct Prompt {
 
 impl Prompt {
     fn layer(&self, slot: usize) -> Result<&KeysValues> {
-        self.layers.get(slot).ok_or_else(|| candle_core::Error::Msg(format!("no keys for cross-attention {slot}")).into())
+        self.layers
+            .get(slot)
+            .ok_or_else(|| candle_core::Error::Msg(format!("no keys for cross-attention {slot}")).into())
     }
 }
 
@@ -168,7 +170,12 @@ impl TransformerBlock {
 
 impl Attention {
     /// `context` is the width of what keys and values are made from.
-    fn load(weights: &Weights, plan: &BlockPlan, context: usize, common: &Common) -> std::result::Result<Self, LoadError> {
+    fn load(
+        weights: &Weights,
+        plan: &BlockPlan,
+        context: usize,
+        common: &Common,
+    ) -> std::result::Result<Self, LoadError> {
         let (channels, heads) = (plan.channels, plan.heads);
         let head_dim = channels / heads;
         let kv_heads = common.kv_heads.unwrap_or(heads);

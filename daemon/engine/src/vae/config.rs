@@ -59,18 +59,22 @@ impl VaeConfig {
         ];
         for (name, channels, blocks) in stages {
             if channels.is_empty() || channels.len() != blocks.len() {
-                return Err(LoadError::config(FILE, format!("{name} must have as many values as there are stages of blocks")));
+                return Err(LoadError::config(
+                    FILE,
+                    format!("{name} must have as many values as there are stages of blocks"),
+                ));
             }
             if channels.iter().any(|width| *width != channels[0]) {
                 return Err(LoadError::config(FILE, format!("{name}: stages of different widths are not supported")));
             }
         }
-        let settings = [
-            ("act_fn", config.act_fn.as_str(), "relu"),
-            ("upsample_fn", config.upsample_fn.as_str(), "nearest"),
-        ];
+        let settings =
+            [("act_fn", config.act_fn.as_str(), "relu"), ("upsample_fn", config.upsample_fn.as_str(), "nearest")];
         if let Some((name, found, expected)) = settings.iter().find(|(_, found, expected)| found != expected) {
-            return Err(LoadError::config(FILE, format!("{name} {found:?} is not supported; it should be {expected:?}")));
+            return Err(LoadError::config(
+                FILE,
+                format!("{name} {found:?} is not supported; it should be {expected:?}"),
+            ));
         }
         if config.in_channels != 3 || config.out_channels != 3 {
             return Err(LoadError::config(FILE, "in_channels and out_channels must be 3"));

@@ -26,7 +26,8 @@ impl Projection {
     /// Fits the map for a VAE: one picture of many plain patches goes through the encoder.
     pub fn fit(vae: &TinyVae, control: &StageControl) -> Result<Self> {
         let scale = vae.config.scale_factor() as usize;
-        let colours: Vec<[f64; 3]> = (0..SIDE * SIDE).map(|i| colour((i / SIDE / PATCH) * SIDE + i % SIDE / PATCH)).collect();
+        let colours: Vec<[f64; 3]> =
+            (0..SIDE * SIDE).map(|i| colour((i / SIDE / PATCH) * SIDE + i % SIDE / PATCH)).collect();
         let side = SIDE * scale;
         let mut pixels = vec![0f32; 3 * side * side];
         for (i, value) in pixels.iter_mut().enumerate() {
@@ -84,7 +85,8 @@ fn least_squares(columns: &[Vec<f64>], target: &[f64]) -> Vec<f64> {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
     let mut rows: Vec<Vec<f64>> = (0..n)
         .map(|i| {
-            let mut row: Vec<f64> = (0..n).map(|j| dot(&columns[i], &columns[j]) + if i == j { RIDGE } else { 0.0 }).collect();
+            let mut row: Vec<f64> =
+                (0..n).map(|j| dot(&columns[i], &columns[j]) + if i == j { RIDGE } else { 0.0 }).collect();
             row.push(dot(&columns[i], target));
             row
         })

@@ -135,8 +135,8 @@ pub struct Check<'a> {
 impl<'a> Check<'a> {
     fn new(reference: &Reference, case: &'a Case) -> Self {
         let path = reference.golden(&case.file);
-        let tensors = candle_core::safetensors::load(&path, &Device::Cpu)
-            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let tensors =
+            candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let label = format!("{}/{}/{}", case.checkpoint.as_deref().unwrap_or("common"), case.kind, case.name);
         Self { case, label, tensors, used: BTreeSet::new(), failures: Vec::new(), worst: None }
     }
@@ -246,7 +246,11 @@ impl<'a> Check<'a> {
             self.fail(format!("never compared: {}", left.join(", ")));
         }
         match &self.worst {
-            Some((share, text)) => println!("{}: {} tensors, closest to its bound ({share:.2} of it) is {text}", self.label, self.used.len()),
+            Some((share, text)) => println!(
+                "{}: {} tensors, closest to its bound ({share:.2} of it) is {text}",
+                self.label,
+                self.used.len()
+            ),
             None => println!("{}: {} tensors", self.label, self.used.len()),
         }
         self.failures

@@ -1,0 +1,184 @@
+//! How the stages behave besides their numbers: they stop when asked and leave their state whole, tell their progress, do
+//! not disturb each other, and turn what cannot be computed into errors. Runs on the embedded model.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use candle_core::{Device, Tensor};
+use easel_domain::engine::{
+    DenoiseSpec, Denoiser as _, Denoising as _, EncodeSpec, Encoder as _, Engine as _, Interrupt, StageControl,
+    StageError, StageHooks, StageValue, Vae as _,
+};
+use easel_domain::{Mode, Reason, RgbImage, Size};
+use easel_engine::embedded;
+use easel_engine::engine::{Denoiser, Denoising, DreamLiteEngine, Settings};
+use easel_engine::values::{Latents, PromptEmbeds};
+
+const SIZE: Size = Size { width: 64, height: 48 };
+
+/// Interrupts after a number of checkpoints and remembers the progress.
+struct Hooks {
+    left: AtomicU32,
+    last: AtomicU32,
+    total: AtomicU32,
+}
+
+impl Hooks {
+    fn after(checkpoints: u32) -> Arc<Self> {
+        Arc::new(Self { left: AtomicU32::new(checkpoints), last: AtomicU32::new(0), total: AtomicU32::new(0) })
+    }
+}
+
+impl StageHooks for Hooks {
+    fn checkpoint(&self) -> Result<(), Interrupt> {
+        let left = self.left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Err(Interrupt::Cancelled);
+        }
+        self.left.store(left - 1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn progress(&self, done: u32, total: u32) {
+        assert!(done <= total && done >= self.last.load(Ordering::Relaxed), "progress goes forward: {done} of {total}");
+        self.last.store(done, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+}
+
+fn engine() -> DreamLiteEngine {
+    DreamLiteEngine::new(Settings::default()).expect("the embedded model")
+}
+
+fn spec(seed: u64, steps: u32) -> DenoiseSpec {
+    DenoiseSpec { size: SIZE, steps, sigmas: Vec::new(), seed, guidance: None, edit: false }
+}
+
+/// A denoiser with prompt embeddings that stand for some prompt.
+fn denoiser() -> (Denoiser, PromptEmbeds) {
+    let denoiser = engine().load_denoiser(embedded::NAME, &StageControl::detached()).expect("the denoiser");
+    let prompt =
+        EncodeSpec { mode: Mode::Generate, prompt: "a red circle".into(), negative_prompt: String::new(), image: None };
+    let mut encoder = engine().load_encoder(embedded::NAME, &StageControl::detached()).expect("the encoder");
+    let embeds = encoder.encode(&prompt, &StageControl::detached()).expect("embeddings");
+    (denoiser, embeds)
+}
+
+fn values(latents: &Latents) -> Vec<f32> {
+    latents.tensor().flatten_all().and_then(|t| t.to_vec1()).expect("latents")
+}
+
+fn finish(denoiser: &mut Denoiser, state: &mut Denoising) -> Vec<f32> {
+    while state.done() < state.total() {
+        denoiser.step(state, &StageControl::detached()).expect("a step");
+    }
+    values(&state.latents())
+}
+
+#[test]
+fn an_interrupted_step_leaves_its_state_as_it_was() {
+    let (mut denoiser, embeds) = denoiser();
+    let expected = finish(&mut denoiser, &mut denoiser_state(&embeds, 7, 2));
+    let mut state = denoiser.begin(&spec(7, 2), &embeds, None).expect("a start");
+    let mut interrupted = 0;
+    for checkpoints in 0.. {
+        let before = (state.done(), values(&state.latents()), values(&state.predicted()));
+        match denoiser.step(&mut state, &StageControl::new(Hooks::after(checkpoints))) {
+            Ok(()) => break,
+            Err(StageError::Interrupted(Interrupt::Cancelled)) => interrupted += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+        assert_eq!(before, (state.done(), values(&state.latents()), values(&state.predicted())));
+    }
+    assert!(interrupted >= 10, "a step looks at its control only {interrupted} times");
+    assert_eq!(state.done(), 1);
+    assert_eq!(finish(&mut denoiser, &mut state), expected);
+}
+
+fn denoiser_state(embeds: &PromptEmbeds, seed: u64, steps: u32) -> Denoising {
+    let mut denoiser = engine().load_denoiser(embedded::NAME, &StageControl::detached()).expect("the denoiser");
+    denoiser.begin(&spec(seed, steps), embeds, None).expect("a start")
+}
+
+#[test]
+fn denoisings_do_not_disturb_each_other() {
+    let (mut denoiser, embeds) = denoiser();
+    let alone: Vec<_> = [1, 2]
+        .map(|seed| {
+            let mut state = denoiser.begin(&spec(seed, 2), &embeds, None).expect("a start");
+            finish(&mut denoiser, &mut state)
+        })
+        .to_vec();
+    let mut states = [1, 2].map(|seed| denoiser.begin(&spec(seed, 2), &embeds, None).expect("a start"));
+    for _ in 0..2 {
+        for state in &mut states {
+            denoiser.step(state, &StageControl::detached()).expect("a step");
+        }
+    }
+    assert_eq!(states.map(|state| values(&state.latents())).to_vec(), alone);
+    assert_ne!(alone[0], alone[1], "another seed is another picture");
+}
+
+#[test]
+fn stages_tell_their_progress_to_the_end() {
+    let (mut denoiser, embeds) = denoiser();
+    let control = Hooks::after(u32::MAX);
+    let mut state = denoiser.begin(&spec(3, 1), &embeds, None).expect("a start");
+    denoiser.step(&mut state, &StageControl::new(control.clone())).expect("a step");
+    assert_eq!(control.last.load(Ordering::Relaxed), control.total.load(Ordering::Relaxed));
+    assert!(control.total.load(Ordering::Relaxed) > 1);
+    assert!(state.size_bytes() > 0 && embeds.size_bytes() > 0);
+
+    let mut vae = engine().load_vae(embedded::NAME, &StageControl::detached()).expect("the VAE");
+    let control = Hooks::after(u32::MAX);
+    let image = vae.decode(&state.latents(), &StageControl::new(control.clone())).expect("a picture");
+    assert_eq!(image.size(), SIZE);
+    assert_eq!(control.last.load(Ordering::Relaxed), control.total.load(Ordering::Relaxed));
+    let stopped = vae.decode(&state.latents(), &StageControl::new(Hooks::after(3)));
+    assert_eq!(stopped, Err(StageError::Interrupted(Interrupt::Cancelled)));
+}
+
+#[test]
+fn given_sigmas_take_the_place_of_the_schedulers_own() {
+    let (mut denoiser, embeds) = denoiser();
+    let own = finish(&mut denoiser, &mut denoiser_state(&embeds, 5, 4));
+    let given = DenoiseSpec { sigmas: vec![1.0, 0.75, 0.5, 0.25], ..spec(5, 4) };
+    let mut state = denoiser.begin(&given, &embeds, None).expect("a start");
+    assert_eq!(state.sigmas().len(), 4);
+    assert_eq!(finish(&mut denoiser, &mut state), own, "these are the levels that four steps have by default");
+    let fewer = DenoiseSpec { sigmas: vec![1.0, 0.4], ..spec(5, 2) };
+    let mut state = denoiser.begin(&fewer, &embeds, None).expect("a start");
+    assert_eq!(state.total(), 2);
+    assert_ne!(finish(&mut denoiser, &mut state), own);
+}
+
+#[test]
+fn what_cannot_be_computed_is_an_error() {
+    let (mut denoiser, embeds) = denoiser();
+    let mut reason = |spec: DenoiseSpec, image: Option<&Latents>| match denoiser.begin(&spec, &embeds, image) {
+        Err(StageError::Failed(error)) => error.reason,
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("{spec:?} was accepted"),
+    };
+    let of = |width, height| DenoiseSpec { size: Size { width, height }, ..spec(1, 1) };
+    assert_eq!(reason(of(0, 64), None), Reason::InvalidRequest);
+    assert_eq!(reason(of(7, 64), None), Reason::InvalidRequest);
+    assert_eq!(reason(DenoiseSpec { steps: 0, ..spec(1, 1) }, None), Reason::InvalidRequest);
+    let other_size = Latents::new(Tensor::zeros((1, 4, 5, 8), candle_core::DType::F32, &Device::Cpu).expect("zeros"));
+    assert_eq!(reason(DenoiseSpec { edit: true, ..spec(1, 1) }, Some(&other_size)), Reason::InvalidRequest);
+
+    let mut vae = engine().load_vae(embedded::NAME, &StageControl::detached()).expect("the VAE");
+    let broken = Tensor::full(f32::NAN, (1, 4, 6, 8), &Device::Cpu).expect("numbers");
+    for result in
+        [vae.decode(&Latents::new(broken.clone()), &StageControl::detached()), vae.project(&Latents::new(broken))]
+    {
+        match result {
+            Err(StageError::Failed(error)) => assert_eq!(error.reason, Reason::EngineFault),
+            other => panic!("{other:?}"),
+        }
+    }
+    let image = RgbImage::new(3, 2, vec![9; 18]).expect("a picture");
+    let tiny = vae.encode(&image, Size { width: 15, height: 64 }, &StageControl::detached());
+    assert!(matches!(tiny, Err(StageError::Failed(error)) if error.reason == Reason::InvalidRequest));
+    vae.encode(&image, SIZE, &StageControl::detached()).expect("a picture of six pixels is enlarged");
+}
