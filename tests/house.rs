@@ -48,3 +48,22 @@ fn nothing_is_left_unfinished() {
         }
     }
 }
+
+/// Features of every package that is built for some kinds of dependencies.
+fn features(arguments: &[&str]) -> std::collections::BTreeMap<String, String> {
+    let tree = ["tree", "--locked", "--prefix", "none", "--format", "{p}\t{f}"];
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let out = Command::new(cargo).current_dir(root()).args(tree).args(arguments).output().expect("cargo runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8_lossy(&out.stdout).replace(" (*)", "");
+    text.lines().filter_map(|line| line.split_once('\t')).map(|(p, f)| (p.to_owned(), f.to_owned())).collect()
+}
+
+#[test]
+fn tests_and_binary_share_one_build() {
+    let binary = features(&["--package", "easel", "--edges", "normal,build"]);
+    let tests = features(&["--workspace", "--edges", "normal,build,dev"]);
+    let differ = binary.iter().filter(|(package, features)| tests.get(*package) != Some(features));
+    let differ: Vec<_> = differ.map(|(package, features)| format!("{package}: {features}")).collect();
+    assert!(!binary.is_empty() && differ.is_empty(), "built twice, since the tests want other features: {differ:?}");
+}

@@ -8,9 +8,8 @@ use crate::engine::About;
 pub const NAME: &str = "dreamlite-nano";
 
 /// What it draws; clients show this sentence when they use it.
-const DESCRIPTION: &str = "a demonstration model that draws one to three plain shapes (circle, square, triangle, star, \
-    heart, ring) in ten colours on simple backgrounds at 128x128, and recolours, adds or moves them; for real pictures \
-    add a published DreamLite checkpoint";
+const DESCRIPTION: &str = "draws one to three plain shapes (circle, square, triangle, star, heart, ring) in ten colours on \
+    simple backgrounds at 128x128, and recolours, adds, removes or moves them";
 
 /// Trained from scratch on drawn pictures for this project; see `daemon/models/README.md`.
 const LICENSE: &str = "MIT OR Apache-2.0";
