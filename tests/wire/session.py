@@ -271,6 +271,7 @@ def bad_input(c):
     for name, spec, wanted, mentioned in cases:
         code, _, err = c.call(f"{G}/RunGeneration", {"spec": spec})
         check(f"{c.name}: {name} is {wanted}", code == wanted and mentioned in err, f"{code} {err[:500]}")
+    check(f"{c.name}: an error shows its reason in clear", "BLOB_NOT_FOUND" in err, err[:500])
     digest = hashlib.sha256(b"other").hexdigest()
     c.call(f"{B}/BeginUpload", {"sha256": digest, "sizeBytes": "4"})
     c.call(f"{B}/AppendUpload", {"sha256": digest, "data": base64.b64encode(b"data").decode()})

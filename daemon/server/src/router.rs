@@ -45,10 +45,12 @@ pub(crate) fn router(
         .layer(axum::middleware::from_fn_with_state(guard_state, guard)))
 }
 
-/// Both versions describe both, so that a client finds every service that there is, whichever it speaks.
+/// Both versions describe both, so that a client finds every service that there is, whichever it speaks; the details of errors
+/// are described as well, so that grpcurl shows reason and field in clear.
 fn reflection() -> Builder<'static> {
     Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
