@@ -1,0 +1,169 @@
+//! Easel's side of the comparison with diffusers: a process that loads a checkpoint once and then does what a line of JSON
+//! on its input asks for, answering with the wall and processor seconds of the work alone.
+//! `benches/vs_diffusers/compare.py` drives it.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+use easel_domain::engine::{
+    DenoiseSpec, Denoiser as _, EncodeSpec, Encoder as _, Engine, StageControl, StageError, Vae as _,
+};
+use easel_domain::{Mode, RgbImage, Size};
+use easel_engine::{DreamLiteEngine, conditioning, engine};
+use serde::Deserialize;
+
+const MODEL: &str = "compared";
+const STEPS: u32 = 4;
+/// Edge of the canvas whose embeddings the steps read, in pixels; the encoder scales every canvas to its own size anyway.
+const CANVAS_PX: u32 = 512;
+
+/// What one line asks for.
+#[derive(Deserialize)]
+struct Ask {
+    work: String,
+    /// Edge of a square picture in pixels.
+    size: u32,
+    prompt: String,
+}
+
+type Embeds = <DreamLiteEngine as Engine>::PromptEmbeds;
+
+struct Worker {
+    encoder: engine::Encoder,
+    denoiser: engine::Denoiser,
+    vae: engine::Vae,
+    control: StageControl,
+    /// Embeddings of the canvas, made once.
+    embeds: Option<Embeds>,
+}
+
+impl Worker {
+    fn load(folder: &Path, condition_size_px: usize) -> Result<Self> {
+        let conditioning = conditioning::Settings { condition_size_px, ..conditioning::Settings::default() };
+        let dreamlite = DreamLiteEngine::empty(engine::Settings { conditioning, ..engine::Settings::default() });
+        dreamlite.add_model(folder, MODEL).map_err(|error| anyhow!("{error}"))?;
+        let control = StageControl::detached();
+        Ok(Self {
+            encoder: dreamlite.load_encoder(MODEL, &control).map_err(failed)?,
+            denoiser: dreamlite.load_denoiser(MODEL, &control).map_err(failed)?,
+            vae: dreamlite.load_vae(MODEL, &control).map_err(failed)?,
+            control,
+            embeds: None,
+        })
+    }
+
+    fn encode(&mut self, prompt: &str, image: Option<RgbImage>) -> Result<Embeds> {
+        let mode = if image.is_some() { Mode::Edit } else { Mode::Generate };
+        let spec = EncodeSpec { mode, prompt: prompt.to_owned(), negative_prompt: String::new(), image };
+        self.encoder.encode(&spec, &self.control).map_err(failed)
+    }
+
+    /// From noise to latents in the first `count` of four steps, with the source `image` on the right.
+    fn steps(
+        &mut self,
+        size: Size,
+        count: u32,
+        embeds: &Embeds,
+        image: &<DreamLiteEngine as Engine>::Latents,
+    ) -> Result<engine::Denoising> {
+        let spec = DenoiseSpec { size, steps: STEPS, sigmas: Vec::new(), seed: 0, guidance: None, edit: true };
+        let mut state = self.denoiser.begin(&spec, embeds, Some(image)).map_err(failed)?;
+        for _ in 0..count {
+            self.denoiser.step(&mut state, &self.control).map_err(failed)?;
+        }
+        Ok(state)
+    }
+
+    /// Does one kind of work and gives its wall and processor seconds; what it needs beforehand is not counted.
+    fn time(&mut self, ask: &Ask) -> Result<(f64, f64)> {
+        use easel_domain::engine::Denoising as _;
+        let size = Size { width: ask.size, height: ask.size };
+        let source = picture(ask.size)?;
+        match ask.work.as_str() {
+            "encode_text" => timed(|| self.encode(&ask.prompt, None)),
+            "encode_edit" | "encode_second" => timed(|| self.encode(&ask.prompt, Some(source))),
+            "vae_encode" => timed(|| self.vae.encode(&source, size, &self.control).map_err(failed)),
+            "vae_decode" => {
+                let latents = self.vae.encode(&source, size, &self.control).map_err(failed)?;
+                timed(|| self.vae.decode(&latents, &self.control).map_err(failed))
+            }
+            "step" | "four_steps" => {
+                let embeds = match &self.embeds {
+                    Some(embeds) => embeds.clone(),
+                    None => self.encode(&ask.prompt, Some(picture(CANVAS_PX)?))?,
+                };
+                self.embeds = Some(embeds.clone());
+                let image = self.vae.encode(&source, size, &self.control).map_err(failed)?;
+                let count = if ask.work == "step" { 1 } else { STEPS };
+                timed(|| self.steps(size, count, &embeds, &image))
+            }
+            "edit" | "edit_warm" => timed(|| {
+                let embeds = self.encode(&ask.prompt, Some(source.clone()))?;
+                let image = self.vae.encode(&source, size, &self.control).map_err(failed)?;
+                let state = self.steps(size, STEPS, &embeds, &image)?;
+                self.vae.decode(&state.latents(), &self.control).map_err(failed)
+            }),
+            other => bail!("there is no work {other:?}"),
+        }
+    }
+}
+
+fn failed(error: StageError) -> anyhow::Error {
+    match error {
+        StageError::Failed(error) => anyhow!("{error}"),
+        StageError::Interrupted(interrupt) => anyhow!("interrupted: {interrupt:?}"),
+    }
+}
+
+/// A picture of noise; the time of no stage depends on what is on it.
+fn picture(edge: u32) -> Result<RgbImage> {
+    let mut state = 0x9e37_79b9_u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let values: Vec<u8> = std::iter::repeat_with(next).take(edge as usize * edge as usize * 3).collect();
+    RgbImage::new(edge, edge, values).map_err(|error| anyhow!("{error}"))
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, f64)> {
+    let (start, before) = (Instant::now(), processor_seconds()?);
+    work()?;
+    Ok((start.elapsed().as_secs_f64(), processor_seconds()? - before))
+}
+
+/// Processor time of all threads of this process, in seconds. Source: `proc(5)`, fields utime and stime in hundredths.
+fn processor_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").context("the comparison needs Linux")?;
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let ticks = after_name.split(' ').skip(11).take(2).map(str::parse::<u64>).sum::<std::result::Result<u64, _>>()?;
+    Ok(ticks as f64 / 100.0)
+}
+
+/// The most memory that this process has had resident, in MiB.
+fn peak_rss_mib() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM is missing")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let usage = "stage_worker CHECKPOINT_FOLDER THREADS [CONDITION_SIZE]";
+    let (folder, threads) = (arguments.next().context(usage)?, arguments.next().context(usage)?.parse()?);
+    let condition_size =
+        arguments.next().map_or(Ok(conditioning::Settings::default().condition_size_px), |text| text.parse())?;
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    let mut worker = Worker::load(Path::new(&folder), condition_size)?;
+    let mut out = std::io::stdout().lock();
+    let hello = serde_json::json!({"ready": true, "versions": concat!("easel ", env!("CARGO_PKG_VERSION"))});
+    writeln!(out, "{hello}")?;
+    for line in std::io::stdin().lock().lines() {
+        let (wall, cpu) = worker.time(&serde_json::from_str(&line?)?)?;
+        let answer = serde_json::json!({"wall": wall, "cpu": cpu, "peak_rss_mib": peak_rss_mib()?});
+        writeln!(out, "{answer}")?;
+    }
+    Ok(())
+}
