@@ -1,1 +1,43 @@
-//! Placeholder.
+//! CPU kernels for the layers of DreamLite, as functions on slices and as candle operations.
+//!
+//! Every operation takes the place of several plain candle operations and computes the same. Before a call, ask
+//! [`supports`] about the input: f32 in the memory of the processor. Inputs that are not contiguous are copied first.
+//! Functions ending in `_slice` are the kernels themselves; they take the [`Level`] to run at and panic when lengths do not
+//! fit each other, which the tensor functions check and report as errors.
+//!
+//! | entry point | takes the place of |
+//! |---|---|
+//! | [`silu`], [`geglu`] | the activations |
+//! | [`group_norm`], [`group_norm_silu`] | group normalisation, alone and with SiLU |
+//! | [`group_norm_silu_depthwise_conv3x3`] | the first half of a separable convolution |
+//! | [`depthwise_conv3x3`] | the convolution of every channel by itself |
+//! | [`pointwise_conv`] | 1x1 convolution |
+//! | [`attention`], [`causal_attention`] | scaled dot-product attention with shared key/value heads |
+//!
+//! Work is shared out over rayon's pool in tasks that depend on the shapes alone: results never depend on the number of
+//! threads, and a sample in a batch comes out as it would alone, to the bit. Different levels round differently.
+#![allow(
+    unsafe_code,
+    reason = "calls to code compiled for other instruction sets, and tiles of one output written by several threads"
+)]
+
+mod activation;
+mod attention;
+mod depthwise;
+mod dispatch;
+mod gemm;
+mod group_norm;
+mod math;
+mod op;
+mod pointwise;
+
+pub use activation::{geglu, geglu_slice, silu, silu_slice};
+pub use attention::{Extents, Sight, attention, attention_slice, causal_attention};
+pub use depthwise::{
+    depthwise_conv3x3, depthwise_conv3x3_slice, group_norm_silu_depthwise_conv3x3,
+    group_norm_silu_depthwise_conv3x3_slice,
+};
+pub use dispatch::Level;
+pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice};
+pub use op::supports;
+pub use pointwise::{pointwise_conv, pointwise_conv_slice};

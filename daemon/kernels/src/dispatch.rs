@@ -1,0 +1,97 @@
+//! Which instruction set a kernel runs with. One portable loop is compiled several times, each time with other vector
+//! instructions allowed, and the processor decides at run time which of them is called.
+
+use std::sync::OnceLock;
+
+/// An instruction set that this processor has. A value can only be had from [`Level::best`] and [`Level::available`],
+/// which look before they give one: that is what makes the calls behind `multiversion!` sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level(pub(crate) Kind);
+
+/// The versions that exist, slowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// What every processor of the target has.
+    Portable,
+    /// AVX2 and fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 F, BW, VL and DQ.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// The fastest one, found once.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self(Kind::Portable)))
+    }
+
+    /// All that this processor can run, slowest first. Tests and measurements force a level by picking one from here.
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, reason = "only x86_64 has more than one")]
+        let mut levels = vec![Self(Kind::Portable)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+            if avx2 {
+                levels.push(Self(Kind::Avx2));
+            }
+            if avx2
+                && std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512bw")
+                && std::is_x86_feature_detected!("avx512vl")
+                && std::is_x86_feature_detected!("avx512dq")
+            {
+                levels.push(Self(Kind::Avx512));
+            }
+        }
+        levels
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
+        }
+    }
+}
+
+/// `multiversion!(fn name(args) = body)` makes `name(level, args)`, which runs `body::<FMA>(args)` compiled for that level.
+/// `body` is `#[inline(always)]`, so that it is compiled anew inside each version; `FMA` says whether a fused multiply-add
+/// is one instruction there (otherwise it would be a call into the maths library).
+macro_rules! multiversion {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident : $type:ty),* $(,)?) = $body:ident) => {
+        $(#[$meta])*
+        #[inline]
+        $vis fn $name(level: $crate::dispatch::Level, $($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+            fn avx512($($arg: $type),*) {
+                $body::<true>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $type),*) {
+                $body::<true>($($arg),*)
+            }
+            match level.0 {
+                // SAFETY: the only thing these functions ask for is that the processor has the instructions they enable,
+                // and a level of this kind exists only after looking for exactly those.
+                #[cfg(target_arch = "x86_64")]
+                $crate::dispatch::Kind::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::dispatch::Kind::Avx2 => unsafe { avx2($($arg),*) },
+                // Every aarch64 has fused multiply-add, the oldest x86_64 does not.
+                $crate::dispatch::Kind::Portable => $body::<{ cfg!(target_arch = "aarch64") }>($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use multiversion;

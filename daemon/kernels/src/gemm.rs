@@ -1,0 +1,133 @@
+//! Matrix products in place on strided memory.
+
+pub(crate) use gemm::Parallelism;
+
+/// How many products are summed before the sum goes to memory. Up to here `gemm` sums in one go whatever the size of the
+/// rest, so that cutting a longer sum here ourselves makes an element independent of how many rows and columns stand around it.
+const DEPTH: usize = 512;
+
+/// A matrix to read: its values, and how far apart rows and columns are.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of `row` values each.
+    pub(crate) fn rows(values: &'a [f32], row: usize) -> Self {
+        Self { values, row, column: 1 }
+    }
+
+    /// The same memory read the other way round: its columns are rows of `column` values each.
+    pub(crate) fn transposed(values: &'a [f32], column: usize) -> Self {
+        Self { values, row: 1, column }
+    }
+
+    /// Panics unless `rows` x `columns` elements lie within the values.
+    fn check(&self, rows: usize, columns: usize) {
+        assert!(rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.values.len());
+    }
+}
+
+/// Rows of a matrix to write, which may be part of a larger one that other threads write at the same time.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    first: *mut f32,
+    /// Elements from `first` to the end of the memory.
+    len: usize,
+    row: usize,
+}
+
+// SAFETY: a target is a place, not an access; who writes through it promises to be the only one (see `multiply_into`).
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+impl Target {
+    /// All of `values`, in rows of `row`.
+    pub(crate) fn new(values: &mut [f32], row: usize) -> Self {
+        Self { first: values.as_mut_ptr(), len: values.len(), row }
+    }
+
+    /// The part that begins `offset` elements further on.
+    pub(crate) fn at(self, offset: usize) -> Self {
+        assert!(offset <= self.len);
+        // SAFETY: within the memory, or one past its end.
+        Self { first: unsafe { self.first.add(offset) }, len: self.len - offset, row: self.row }
+    }
+
+    /// Columns `0..columns` of row `row`.
+    ///
+    /// # Safety
+    /// The memory is alive, and nobody else reads or writes these elements as long as the slice is used.
+    pub(crate) unsafe fn slice<'a>(self, row: usize, columns: usize) -> &'a mut [f32] {
+        assert!(row * self.row + columns <= self.len);
+        // SAFETY: within the memory by the assertion; alive and unshared by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.row), columns) }
+    }
+}
+
+/// `out = a * b`, or `out += a * b` with `add`: `a (m, k)`, `b (k, n)`, `size` = `[m, n, k]`.
+///
+/// # Safety
+/// The memory behind `out` is alive, and nobody else reads or writes its first `n` columns of `m` rows meanwhile.
+pub(crate) unsafe fn multiply_into(
+    out: Target,
+    add: bool,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    [m, n, k]: [usize; 3],
+    parallelism: Parallelism,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    a.check(m, k);
+    b.check(k, n);
+    assert!((m - 1) * out.row + n <= out.len && (m == 1 || n <= out.row));
+    for start in (0..k.max(1)).step_by(DEPTH) {
+        let depth = DEPTH.min(k - start);
+        // SAFETY: the extents of `a`, `b` and `out` were compared with their memory above, `out` is ours alone by the
+        // caller's promise, and it cannot overlap `a` and `b`, which are borrowed as shared slices.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                depth,
+                out.first,
+                1,
+                out.row as isize,
+                add || start > 0,
+                a.values.as_ptr().add(start * a.column),
+                a.column as isize,
+                a.row as isize,
+                b.values.as_ptr().add(start * b.row),
+                b.column as isize,
+                b.row as isize,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+    }
+}
+
+/// `out = a * b`, or `out += a * b` with `add`, on one thread; `out (m, n)` is contiguous.
+pub(crate) fn multiply(out: &mut [f32], add: bool, a: Matrix<'_>, b: Matrix<'_>, size: [usize; 3]) {
+    let out = Target::new(out, size[1]);
+    // SAFETY: the memory is borrowed mutably for the whole call.
+    unsafe { multiply_into(out, add, a, b, size, Parallelism::None) }
+}
+
+/// All threads of the pool we are in.
+pub(crate) fn all_threads() -> Parallelism {
+    match rayon::current_num_threads() {
+        1 => Parallelism::None,
+        threads => Parallelism::Rayon(threads),
+    }
+}

@@ -1,0 +1,8 @@
+//! Every kernel against a plain computation in f64, at every instruction set that this processor has, over odd shapes.
+
+mod activation;
+mod attention;
+mod common;
+mod depthwise;
+mod group_norm;
+mod pointwise;
