@@ -12,6 +12,8 @@
 //! | [`group_norm_silu_depthwise_conv3x3`] | the first half of a separable convolution |
 //! | [`depthwise_conv3x3`] | the convolution of every channel by itself |
 //! | [`pointwise_conv`] | 1x1 convolution |
+//! | [`conv2d`] | full convolution, any square kernel, stride and padding |
+//! | [`UpsampleConv3x3`] | nearest-neighbour doubling and 3x3 convolution; made once from the weights |
 //! | [`attention`], [`causal_attention`] | scaled dot-product attention with shared key/value heads |
 //!
 //! Work is shared out over rayon's pool in tasks that depend on the shapes alone: results never depend on the number of
@@ -23,6 +25,8 @@
 
 mod activation;
 mod attention;
+mod columns;
+mod conv;
 mod depthwise;
 mod dispatch;
 mod gemm;
@@ -30,9 +34,11 @@ mod group_norm;
 mod math;
 mod op;
 mod pointwise;
+mod upsample;
 
 pub use activation::{geglu, geglu_slice, silu, silu_slice};
 pub use attention::{Extents, Sight, attention, attention_slice, causal_attention};
+pub use conv::{Convolution, conv2d, conv2d_slice};
 pub use depthwise::{
     depthwise_conv3x3, depthwise_conv3x3_slice, group_norm_silu_depthwise_conv3x3,
     group_norm_silu_depthwise_conv3x3_slice,
@@ -41,3 +47,4 @@ pub use dispatch::Level;
 pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice};
 pub use op::supports;
 pub use pointwise::{pointwise_conv, pointwise_conv_slice};
+pub use upsample::UpsampleConv3x3;

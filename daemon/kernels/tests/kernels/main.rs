@@ -3,6 +3,7 @@
 mod activation;
 mod attention;
 mod common;
+mod conv;
 mod depthwise;
 mod group_norm;
 mod pointwise;

@@ -1,0 +1,108 @@
+//! Full convolution by tiles of output rows: no copy of the whole input is made, and the product writes straight into
+//! channels-first memory.
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use crate::columns::Window;
+use crate::gemm::{Matrix, Parallelism, Target, multiply_into};
+use crate::op::{Operand, apply, ensure};
+
+/// Columns of a tile: one block of the input then takes 1 MiB.
+const COLUMNS: usize = 512;
+
+/// The sizes of a convolution of one sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution {
+    /// Input channels.
+    pub input: usize,
+    /// Output channels.
+    pub output: usize,
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// Steps between two outputs.
+    pub stride: usize,
+    /// Rows and columns of zeros around the input.
+    pub padding: usize,
+    /// Input `[height, width]`.
+    pub size: [usize; 2],
+}
+
+impl Convolution {
+    /// Output `[height, width]`; `None` when the kernel is larger than the padded input.
+    pub fn output_size(&self) -> Option<[usize; 2]> {
+        let side = |extent: usize| Some((extent + 2 * self.padding).checked_sub(self.kernel)? / self.stride + 1);
+        Some([side(self.size[0])?, side(self.size[1])?])
+    }
+}
+
+/// `x (batch, input, height, width)`, `weight (output, input, kernel, kernel)`, `bias (output)`,
+/// `out (batch, output, height', width')`.
+pub fn conv2d_slice(x: &[f32], weight: &[f32], bias: Option<&[f32]>, sizes: Convolution, out: &mut [f32]) {
+    let Convolution { input, output, kernel, stride, padding, size } = sizes;
+    let depth = input * kernel * kernel;
+    assert!(stride > 0 && kernel > 0 && weight.len() == output * depth);
+    assert!(bias.is_none_or(|bias| bias.len() == output));
+    let Some(out_size) = sizes.output_size() else {
+        panic!("a kernel of {kernel} does not fit {size:?} with {padding} around");
+    };
+    let (pixels, out_pixels) = (size[0] * size[1], out_size[0] * out_size[1]);
+    assert!(out.len().is_multiple_of((output * out_pixels).max(1)));
+    if out.is_empty() {
+        return;
+    }
+    let batch = out.len() / (output * out_pixels);
+    assert_eq!(x.len(), batch * input * pixels);
+    let window = Window { kernel, stride, top: padding, left: padding, input: size, output: out_size };
+    let (block, rows) = (window.channels_of_a_block(input), window.rows_of_a_tile(COLUMNS));
+    let tiles = out_size[0].div_ceil(rows);
+    let target = Target::new(out, out_pixels);
+    (0..batch * tiles).into_par_iter().for_each_init(
+        || vec![0f32; block * kernel * kernel * rows * out_size[1]],
+        |columns, task| {
+            let (sample, first) = (task / tiles, task % tiles * rows);
+            let rows = rows.min(out_size[0] - first);
+            let width = rows * out_size[1];
+            let target = target.at(sample * output * out_pixels + first * out_size[1]);
+            for channel in 0..output {
+                // SAFETY: `out` is borrowed mutably for the whole call, and each row of each sample belongs to one task.
+                let row = unsafe { target.slice(channel, width) };
+                row.fill(bias.map_or(0.0, |bias| bias[channel]));
+            }
+            for start in (0..input).step_by(block) {
+                let taps = block.min(input - start) * kernel * kernel;
+                let columns = &mut columns[..taps * width];
+                window.gather(&x[(sample * input + start) * pixels..], first, rows, columns);
+                let a = Matrix::rows(&weight[start * kernel * kernel..], depth);
+                let b = Matrix::rows(columns, width);
+                // SAFETY: as above.
+                unsafe { multiply_into(target, true, a, b, [output, width, taps], Parallelism::None) };
+            }
+        },
+    );
+}
+
+/// 2-d convolution of `x (b, in, h, w)` with `weight (out, in, k, k)` and `bias (out)`, `padding` zeros on all sides:
+/// `(b, out, (h + 2 * padding - k) / stride + 1, ...)`.
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize, stride: usize) -> Result<Tensor> {
+    const NAME: &str = "conv2d";
+    let (batch, input, height, width) = x.dims4()?;
+    let (output, _, kernel, _) = weight.dims4()?;
+    let wanted = format!("a weight (out, {input}, k, k)");
+    ensure(weight.dims() == [output, input, kernel, kernel] && kernel > 0, NAME, &wanted, weight.shape())?;
+    ensure(stride > 0, NAME, "a stride of at least 1", x.shape())?;
+    let sizes = Convolution { input, output, kernel, stride, padding, size: [height, width] };
+    let Some([out_height, out_width]) = sizes.output_size() else {
+        return crate::op::refuse(NAME, &format!("an input that a kernel of {kernel} fits"), x.shape());
+    };
+    let weight = Operand::new(NAME, weight)?;
+    let bias = Operand::bias(NAME, bias, output)?;
+    apply(NAME, x, (batch, output, out_height, out_width), |x, out| {
+        weight.read(|weight| {
+            Operand::read_optional(bias.as_ref(), |bias| {
+                conv2d_slice(x, weight, bias, sizes, out);
+                Ok(())
+            })
+        })
+    })
+}
