@@ -14,6 +14,8 @@
 //! | [`pointwise_conv`] | 1x1 convolution |
 //! | [`conv2d`] | full convolution, any square kernel, stride and padding |
 //! | [`UpsampleConv3x3`] | nearest-neighbour doubling and 3x3 convolution; made once from the weights |
+//! | [`layer_norm`], [`rms_norm`] | normalisation over the last dimension |
+//! | [`to_tokens`], [`to_channels`] | channels-first to tokens and back |
 //! | [`attention`], [`causal_attention`] | scaled dot-product attention with shared key/value heads |
 //!
 //! Work is shared out over rayon's pool in tasks that depend on the shapes alone: results never depend on the number of
@@ -31,9 +33,11 @@ mod depthwise;
 mod dispatch;
 mod gemm;
 mod group_norm;
+mod layout;
 mod math;
 mod op;
 mod pointwise;
+mod token_norm;
 mod upsample;
 
 pub use activation::{geglu, geglu_slice, silu, silu_slice};
@@ -45,6 +49,8 @@ pub use depthwise::{
 };
 pub use dispatch::Level;
 pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice};
+pub use layout::{to_channels, to_tokens, transpose_slice};
 pub use op::supports;
 pub use pointwise::{pointwise_conv, pointwise_conv_slice};
+pub use token_norm::{layer_norm, layer_norm_slice, rms_norm, rms_norm_slice};
 pub use upsample::UpsampleConv3x3;

@@ -6,4 +6,6 @@ mod common;
 mod conv;
 mod depthwise;
 mod group_norm;
+mod layout;
 mod pointwise;
+mod token_norm;
