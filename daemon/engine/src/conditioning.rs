@@ -153,8 +153,19 @@ impl Conditioner {
 
     /// Encodes a request. Fails with `InvalidRequest` when an edit has no picture or a prompt cannot be encoded.
     pub fn encode(&self, request: &EncodeRequest<'_>, pass: &mut Pass<'_>) -> Result<PromptEmbeds> {
+        Ok(self.encode_keeping(request, None, pass)?.0)
+    }
+
+    /// Encodes a request and gives the prefix that its prompts share, for later ones of the same mode and picture; `kept` is
+    /// such a prefix, which is then not read again. The embeddings are the same bit for bit with and without it.
+    pub fn encode_keeping(
+        &self,
+        request: &EncodeRequest<'_>,
+        kept: Option<Prefix>,
+        pass: &mut Pass<'_>,
+    ) -> Result<(PromptEmbeds, Prefix)> {
         let prompts = prompt::batch(request.pipeline, request.mode, request.prompt, request.negative_prompt);
-        self.encode_prompts(request.mode, &prompts, request.image, pass)
+        self.encode_rows(request.mode, &prompts, request.image, kept, pass)
     }
 
     /// Encodes prompts that carry their instructions already, one row for each; the last is the positive one. Fails as
@@ -166,6 +177,17 @@ impl Conditioner {
         image: Option<&RgbImage>,
         pass: &mut Pass<'_>,
     ) -> Result<PromptEmbeds> {
+        Ok(self.encode_rows(mode, prompts, image, None, pass)?.0)
+    }
+
+    fn encode_rows(
+        &self,
+        mode: Mode,
+        prompts: &[String],
+        image: Option<&RgbImage>,
+        kept: Option<Prefix>,
+        pass: &mut Pass<'_>,
+    ) -> Result<(PromptEmbeds, Prefix)> {
         let rows = self.tokenize(mode, prompts)?;
         let mut distinct: Vec<&Vec<u32>> = Vec::with_capacity(rows.len());
         rows.iter().for_each(|row| {
@@ -173,10 +195,12 @@ impl Conditioner {
                 distinct.push(row)
             }
         });
-        let readings = self.text.parts() * (distinct.len() + 1);
-        let seen = if mode == Mode::Edit { self.vision.parts() } else { 0 };
-        let mut parts = Parts::new(readings + seen);
-        let prefix = self.read_prefix(mode, image, &mut parts, pass)?;
+        let before = if kept.is_some() { 0 } else { self.prefix_parts(mode) };
+        let mut parts = Parts::new(before + self.text.parts() * distinct.len());
+        let prefix = match kept {
+            Some(prefix) => prefix,
+            None => self.read_prefix(mode, image, &mut parts, pass)?,
+        };
         let mut encoded = Vec::with_capacity(distinct.len());
         for ids in &distinct {
             encoded.push(self.read_rest(&prefix, ids, &mut parts, pass)?);
@@ -185,13 +209,17 @@ impl Conditioner {
         let stacked: Vec<Tensor> = rows.iter().filter_map(of_row).collect();
         let embeds = PromptEmbeds::stack(&stacked)?;
         finite(&embeds.embeds)?;
-        Ok(embeds)
+        Ok((embeds, prefix))
     }
 
     /// Reads what all prompts of a mode and picture begin with. Fails with `InvalidRequest` when an edit has no picture.
     pub fn prefix(&self, mode: Mode, image: Option<&RgbImage>, pass: &mut Pass<'_>) -> Result<Prefix> {
-        let seen = if mode == Mode::Edit { self.vision.parts() } else { 0 };
-        self.read_prefix(mode, image, &mut Parts::new(self.text.parts() + seen), pass)
+        self.read_prefix(mode, image, &mut Parts::new(self.prefix_parts(mode)), pass)
+    }
+
+    /// Parts of reading a prefix: the language model, and before it, in an edit, the picture tower.
+    fn prefix_parts(&self, mode: Mode) -> usize {
+        self.text.parts() + if mode == Mode::Edit { self.vision.parts() } else { 0 }
     }
 
     /// Encodes one prompt, instruction included, behind a prefix: `(1, l, hidden)`, bit for bit the row that

@@ -48,6 +48,26 @@ pub struct Settings {
     pub devices: Devices,
     /// What the operator chooses about the encoder.
     pub conditioning: conditioning::Settings,
+    /// What is kept between generations.
+    pub keep: Keep,
+}
+
+/// How much is kept of canvases and prompts for the next generation, for each loaded network; 0: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// What the encoder has read of canvases and templates, in bytes: 75 MB for a canvas seen at 512 pixels by the published
+    /// model.
+    pub prefix_bytes: u64,
+    /// Prompt embeddings, in bytes.
+    pub prompt_bytes: u64,
+    /// Latents of source pictures, in bytes: 256 KiB for a picture of 1024x1024.
+    pub latents_bytes: u64,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { prefix_bytes: 256 << 20, prompt_bytes: 64 << 20, latents_bytes: 32 << 20 }
+    }
 }
 
 /// The engine. Holds no network itself: each load makes one, which belongs to the caller.
@@ -110,7 +130,7 @@ impl Engine for DreamLiteEngine {
     fn load_vae(&self, model: &str, control: &StageControl) -> Result<Vae, StageError> {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
-        Ok(Vae::load(&model.checkpoint, &self.settings.devices.vae, model.residency.enter(), control)?)
+        Ok(Vae::load(&model.checkpoint, &self.settings, model.residency.enter(), control)?)
     }
 
     fn resident_bytes(&self, model: &str) -> u64 {

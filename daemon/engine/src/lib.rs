@@ -6,6 +6,7 @@ pub mod conditioning;
 pub mod embedded;
 pub mod engine;
 pub mod error;
+mod kept;
 pub mod noise;
 pub mod ops;
 pub mod pass;

@@ -11,7 +11,7 @@ use easel_domain::engine::{
 };
 use easel_domain::{Mode, Reason, RgbImage, Size};
 use easel_engine::embedded;
-use easel_engine::engine::{Denoiser, Denoising, DreamLiteEngine, Settings};
+use easel_engine::engine::{Denoiser, Denoising, DreamLiteEngine, Encoder, Keep, Settings};
 use easel_engine::values::{Latents, PromptEmbeds};
 
 const SIZE: Size = Size { width: 64, height: 48 };
@@ -181,4 +181,47 @@ fn what_cannot_be_computed_is_an_error() {
     let tiny = vae.encode(&image, Size { width: 15, height: 64 }, &StageControl::detached());
     assert!(matches!(tiny, Err(StageError::Failed(error)) if error.reason == Reason::InvalidRequest));
     vae.encode(&image, SIZE, &StageControl::detached()).expect("a picture of six pixels is enlarged");
+}
+
+#[test]
+fn what_is_kept_of_a_canvas_changes_no_bit_and_saves_its_reading() {
+    let picture = |value: u8| RgbImage::new(64, 48, vec![value; 64 * 48 * 3]).expect("a picture");
+    let spec = |prompt: &str, value| EncodeSpec {
+        mode: Mode::Edit,
+        prompt: prompt.into(),
+        negative_prompt: String::new(),
+        image: Some(picture(value)),
+    };
+    let nothing = Keep { prefix_bytes: 0, prompt_bytes: 0, latents_bytes: 0 };
+    let cold = DreamLiteEngine::new(Settings { keep: nothing, ..Settings::default() }).expect("the embedded model");
+    let (cold, warm) = (&cold, &engine());
+    let [mut cold_encoder, mut warm_encoder] =
+        [cold, warm].map(|engine| engine.load_encoder(embedded::NAME, &StageControl::detached()).expect("the encoder"));
+    let encode = |encoder: &mut Encoder, spec: &EncodeSpec| {
+        let control = Hooks::after(u32::MAX);
+        let embeds = encoder.encode(spec, &StageControl::new(control.clone())).expect("embeddings");
+        let bits: Vec<f32> = embeds.branches()[0].flatten_all().and_then(|t| t.to_vec1()).expect("values");
+        (bits, u32::MAX - control.left.load(Ordering::Relaxed))
+    };
+    let mut layers = Vec::new();
+    for spec in [spec("make it red", 9), spec("make it blue", 9), spec("make it red", 9), spec("make it red", 8)] {
+        let ((expected, all), (kept, read)) = (encode(&mut cold_encoder, &spec), encode(&mut warm_encoder, &spec));
+        assert_eq!(kept, expected, "{}", spec.prompt);
+        layers.push((all, read));
+    }
+    let all = layers[0].0;
+    assert!(layers.iter().all(|(cold, _)| *cold == all), "nothing is kept: {layers:?}");
+    assert_eq!((layers[0].1, layers[2].1, layers[3].1), (all, 0, all), "a new canvas, the same again, another canvas");
+    assert!(layers[1].1 < all / 2, "a second instruction reads its own words alone: {layers:?}");
+
+    let [mut cold_vae, mut warm_vae] =
+        [cold, warm].map(|engine| engine.load_vae(embedded::NAME, &StageControl::detached()).expect("the VAE"));
+    for (value, size) in [(9, SIZE), (9, SIZE), (9, Size { width: 48, height: 64 }), (8, SIZE)] {
+        let [cold, warm] = [&mut cold_vae, &mut warm_vae]
+            .map(|vae| values(&vae.encode(&picture(value), size, &StageControl::detached()).expect("latents")));
+        assert_eq!(cold, warm, "{value} at {size}");
+    }
+    let stopped = StageControl::new(Hooks::after(0));
+    assert!(warm_vae.encode(&picture(9), SIZE, &stopped).is_ok(), "kept latents are not computed again");
+    assert!(cold_vae.encode(&picture(9), SIZE, &stopped).is_err());
 }

@@ -1,14 +1,16 @@
-//! The encoder stage: prompt and source picture to prompt embeddings.
+//! The encoder stage: prompt and source picture to prompt embeddings. Keeps what it has read of canvases, so that another
+//! instruction on the same canvas costs its own words alone, and whole embeddings.
 
 use candle_core::Device;
-use easel_domain::Pipeline;
-use easel_domain::engine::{self, EncodeSpec, StageControl, StageError};
+use easel_domain::engine::{self, EncodeSpec, StageControl, StageError, StageValue};
+use easel_domain::{Mode, Pipeline};
 
 use super::Settings;
 use super::residency::Resident;
 use crate::checkpoint::Checkpoint;
-use crate::conditioning::{Conditioner, EncodeRequest};
+use crate::conditioning::{Conditioner, EncodeRequest, Prefix};
 use crate::error::{LoadError, Result};
+use crate::kept::{Kept, PictureKey};
 use crate::pass::Pass;
 use crate::values::PromptEmbeds;
 
@@ -16,8 +18,13 @@ use crate::values::PromptEmbeds;
 pub struct Encoder {
     conditioner: Conditioner,
     pipeline: Pipeline,
+    prefixes: Kept<Canvas, Prefix>,
+    prompts: Kept<(Canvas, String, String), PromptEmbeds>,
     _resident: Resident,
 }
+
+/// What a prefix depends on: the mode's template, and the picture of an edit.
+type Canvas = (Mode, Option<PictureKey>);
 
 impl Encoder {
     pub(super) fn load(
@@ -28,7 +35,8 @@ impl Encoder {
     ) -> std::result::Result<Self, LoadError> {
         let conditioner = Conditioner::load(checkpoint, &settings.conditioning, &settings.devices.encoder)?;
         resident.set_parameters(conditioner.parameters());
-        Ok(Self { conditioner, pipeline, _resident: resident })
+        let (prefixes, prompts) = (Kept::new(settings.keep.prefix_bytes), Kept::new(settings.keep.prompt_bytes));
+        Ok(Self { conditioner, pipeline, prefixes, prompts, _resident: resident })
     }
 
     /// Checks a checkpoint's encoder: that it loads from `headers` and makes what a denoiser of this width reads.
@@ -48,18 +56,29 @@ impl Encoder {
         Err(LoadError::config("unet/config.json", what))
     }
 
-    fn encode_spec(&self, spec: &EncodeSpec, control: &StageControl) -> Result<PromptEmbeds> {
+    fn encode_spec(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<PromptEmbeds> {
+        let image = spec.image.as_ref().filter(|_| spec.mode == Mode::Edit);
+        let canvas: Canvas = (spec.mode, image.map(PictureKey::of));
+        let key = (canvas, spec.prompt.clone(), spec.negative_prompt.clone());
+        if let Some(embeds) = self.prompts.get(&key) {
+            return Ok(embeds);
+        }
         let request = EncodeRequest {
             mode: spec.mode,
             pipeline: self.pipeline,
             prompt: &spec.prompt,
             negative_prompt: &spec.negative_prompt,
-            image: spec.image.as_ref(),
+            image,
         };
-        let encoded = self.conditioner.encode(&request, &mut Pass::new(control))?;
+        let kept = self.prefixes.get(&canvas);
+        let (encoded, prefix) = self.conditioner.encode_keeping(&request, kept, &mut Pass::new(control))?;
+        let bytes = prefix.size_bytes();
+        self.prefixes.put(canvas, prefix, bytes);
         let mask: Vec<Vec<u8>> = encoded.mask.to_vec2()?;
         let lengths: Vec<usize> = mask.iter().map(|row| row.iter().filter(|kept| **kept != 0).count()).collect();
-        PromptEmbeds::from_padded(&encoded.embeds, &lengths)
+        let embeds = PromptEmbeds::from_padded(&encoded.embeds, &lengths)?;
+        self.prompts.put(key, embeds.clone(), embeds.size_bytes());
+        Ok(embeds)
     }
 }
 

@@ -1,13 +1,14 @@
-//! The VAE stage: pictures to latents and back, and the cheap preview.
+//! The VAE stage: pictures to latents and back, and the cheap preview. Keeps the latents of source pictures.
 
-use candle_core::Device;
-use easel_domain::engine::{self, StageControl, StageError};
+use easel_domain::engine::{self, StageControl, StageError, StageValue};
 use easel_domain::{Error, Reason, RgbImage, Size};
 use easel_imaging::{Filter, resize};
 
+use super::Settings;
 use super::residency::Resident;
 use crate::checkpoint::Checkpoint;
 use crate::error::{EngineError, Result};
+use crate::kept::{Kept, PictureKey};
 use crate::pass::Pass;
 use crate::vae::{Projection, TinyVae, to_image, to_pixels};
 use crate::values::Latents;
@@ -16,32 +17,41 @@ use crate::values::Latents;
 pub struct Vae {
     network: TinyVae,
     projection: Projection,
+    /// Latents by source and working size.
+    image_latents: Kept<(PictureKey, Size), Latents>,
     _resident: Resident,
 }
 
 impl Vae {
     pub(super) fn load(
         checkpoint: &Checkpoint,
-        device: &Device,
+        settings: &Settings,
         resident: Resident,
         control: &StageControl,
     ) -> Result<Self> {
-        let network = TinyVae::load(checkpoint, device)?;
+        let network = TinyVae::load(checkpoint, &settings.devices.vae)?;
         resident.set_parameters(network.parameters());
         let projection = Projection::fit(&network, control)?;
-        Ok(Self { network, projection, _resident: resident })
+        let image_latents = Kept::new(settings.keep.latents_bytes);
+        Ok(Self { network, projection, image_latents, _resident: resident })
     }
 
-    fn encode_image(&self, image: &RgbImage, size: Size, control: &StageControl) -> Result<Latents> {
+    fn encode_image(&mut self, image: &RgbImage, size: Size, control: &StageControl) -> Result<Latents> {
         let multiple = self.network.config().size_multiple();
         let size = Size { width: size.width / multiple * multiple, height: size.height / multiple * multiple };
         if size.pixels() == 0 {
             let what = format!("width and height must be at least {multiple} for an edit");
             return Err(Error::field(Reason::InvalidRequest, "spec.width", what).into());
         }
+        let key = (PictureKey::of(image), size);
+        if let Some(latents) = self.image_latents.get(&key) {
+            return Ok(latents);
+        }
         let resized = resize(image, size, Filter::Lanczos);
         let pixels = to_pixels(&resized, self.network.device())?;
-        Ok(Latents::new(self.network.encode(&pixels, &mut Pass::new(control))?))
+        let latents = Latents::new(self.network.encode(&pixels, &mut Pass::new(control))?);
+        self.image_latents.put(key, latents.clone(), latents.size_bytes());
+        Ok(latents)
     }
 
     fn decode_latents(&self, latents: &Latents, control: &StageControl) -> Result<RgbImage> {
