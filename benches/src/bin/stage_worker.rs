@@ -37,6 +37,8 @@ struct Worker {
     control: StageControl,
     /// Embeddings of the canvas, made once.
     embeds: Option<Embeds>,
+    /// Number of pictures and prompts that were drawn so far: what is cold must not be known from before.
+    drawn: u32,
 }
 
 impl Worker {
@@ -51,6 +53,7 @@ impl Worker {
             vae: dreamlite.load_vae(MODEL, &control).map_err(failed)?,
             control,
             embeds: None,
+            drawn: 0,
         })
     }
 
@@ -76,14 +79,28 @@ impl Worker {
         Ok(state)
     }
 
+    fn edit(&mut self, source: &RgbImage, size: Size, instruction: &str) -> Result<RgbImage> {
+        use easel_domain::engine::Denoising as _;
+        let embeds = self.encode(instruction, Some(source.clone()))?;
+        let image = self.vae.encode(source, size, &self.control).map_err(failed)?;
+        let state = self.steps(size, STEPS, &embeds, &image)?;
+        self.vae.decode(&state.latents(), &self.control).map_err(failed)
+    }
+
     /// Does one kind of work and gives its wall and processor seconds; what it needs beforehand is not counted.
     fn time(&mut self, ask: &Ask) -> Result<(f64, f64)> {
-        use easel_domain::engine::Denoising as _;
         let size = Size { width: ask.size, height: ask.size };
-        let source = picture(ask.size)?;
+        self.drawn += 1;
+        let source = picture(ask.size, if ask.work.ends_with("warm") { 0 } else { self.drawn })?;
+        let instruction = format!("{} {}", ask.prompt, self.drawn);
         match ask.work.as_str() {
-            "encode_text" => timed(|| self.encode(&ask.prompt, None)),
-            "encode_edit" | "encode_second" => timed(|| self.encode(&ask.prompt, Some(source))),
+            "encode_text" => timed(|| self.encode(&instruction, None)),
+            "encode_edit" => timed(|| self.encode(&instruction, Some(source))),
+            "encode_second" => {
+                self.encode(&ask.prompt, Some(picture(ask.size, 0)?))?;
+                let canvas = picture(ask.size, 0)?;
+                timed(|| self.encode(&instruction, Some(canvas)))
+            }
             "vae_encode" => timed(|| self.vae.encode(&source, size, &self.control).map_err(failed)),
             "vae_decode" => {
                 let latents = self.vae.encode(&source, size, &self.control).map_err(failed)?;
@@ -92,19 +109,19 @@ impl Worker {
             "step" | "four_steps" => {
                 let embeds = match &self.embeds {
                     Some(embeds) => embeds.clone(),
-                    None => self.encode(&ask.prompt, Some(picture(CANVAS_PX)?))?,
+                    None => self.encode(&ask.prompt, Some(picture(CANVAS_PX, 0)?))?,
                 };
                 self.embeds = Some(embeds.clone());
                 let image = self.vae.encode(&source, size, &self.control).map_err(failed)?;
                 let count = if ask.work == "step" { 1 } else { STEPS };
                 timed(|| self.steps(size, count, &embeds, &image))
             }
-            "edit" | "edit_warm" => timed(|| {
-                let embeds = self.encode(&ask.prompt, Some(source.clone()))?;
-                let image = self.vae.encode(&source, size, &self.control).map_err(failed)?;
-                let state = self.steps(size, STEPS, &embeds, &image)?;
-                self.vae.decode(&state.latents(), &self.control).map_err(failed)
-            }),
+            "edit" => timed(|| self.edit(&source, size, &instruction)),
+            "edit_warm" => {
+                self.encode(&ask.prompt, Some(source.clone()))?;
+                self.vae.encode(&source, size, &self.control).map_err(failed)?;
+                timed(|| self.edit(&source, size, &instruction))
+            }
             other => bail!("there is no work {other:?}"),
         }
     }
@@ -118,8 +135,8 @@ fn failed(error: StageError) -> anyhow::Error {
 }
 
 /// A picture of noise; the time of no stage depends on what is on it.
-fn picture(edge: u32) -> Result<RgbImage> {
-    let mut state = 0x9e37_79b9_u32;
+fn picture(edge: u32, number: u32) -> Result<RgbImage> {
+    let mut state = 0x9e37_79b9_u32 ^ number;
     let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8

@@ -2,12 +2,17 @@
 
 use candle_core::{Result, Tensor};
 
+use super::path::fused;
+
 /// Scores that are held at one time; bounds the memory of an attention over many positions (64 MiB in f32).
 const MAX_SCORES: usize = 16 * 1024 * 1024;
 
 /// Attention of `q (b, n, heads, d)` over `k, v (b, m, kv_heads, d)`, where query head `j` reads key head
 /// `j / (heads / kv_heads)`. `bias (b, m)` is added to the scores of each position. Result: `(b, n, heads * d)`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if fused(q) {
+        return easel_kernels::attention(q, k, v, bias);
+    }
     let (batch, positions, heads, dim) = q.dims4()?;
     let (_, keys, kv_heads, _) = k.dims4()?;
     let group = heads / kv_heads;

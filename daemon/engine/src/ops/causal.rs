@@ -2,6 +2,8 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use super::path::fused;
+
 /// Scores that are held at one time; bounds the memory of an attention over a long prompt (64 MiB in f32).
 const MAX_SCORES: usize = 16 * 1024 * 1024;
 
@@ -9,6 +11,9 @@ const MAX_SCORES: usize = 16 * 1024 * 1024;
 /// key head `j / (heads / kv_heads)` and query `i` sees the keys up to `m - n + i`. Of row `r`, only the first `lengths[r]` keys count,
 /// the rest is padding; `None`: there is none. Result: `(b, n, heads * d)`.
 pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
+    if fused(q) {
+        return easel_kernels::causal_attention(q, k, v, lengths);
+    }
     let (batch, positions, heads, dim) = q.dims4()?;
     let (_, keys, kv_heads, _) = k.dims4()?;
     let group = heads / kv_heads;

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::path::fused;
 use crate::error::LoadError;
 use crate::weights::Weights;
 
@@ -50,6 +51,9 @@ impl Linear {
 /// The gated activation of a feed-forward layer: `x (..., 2n)` split in the middle, `first * gelu(second)` with the exact
 /// (erf) GELU. Source: Shazeer, "GLU Variants Improve Transformer" (2020), and diffusers' `GEGLU`.
 pub fn geglu(x: &Tensor) -> Result<Tensor> {
+    if fused(x) {
+        return easel_kernels::geglu(x);
+    }
     let half = x.dim(D::Minus1)? / 2;
     let gate = x.narrow(D::Minus1, half, half)?.contiguous()?.gelu_erf()?;
     x.narrow(D::Minus1, 0, half)? * gate

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::path::fused;
 use crate::error::LoadError;
 use crate::weights::Weights;
 
@@ -23,6 +24,9 @@ impl GroupNorm {
 
 /// Group normalisation of `(b, c, h, w)`.
 pub fn group_norm(x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
+    if fused(x) {
+        return easel_kernels::group_norm(x, &norm.weight, &norm.bias, norm.groups, norm.eps);
+    }
     let (batch, channels, height, width) = x.dims4()?;
     let grouped = x.contiguous()?.reshape((batch, norm.groups, channels / norm.groups * height * width))?;
     let centred = grouped.broadcast_sub(&grouped.mean_keepdim(D::Minus1)?)?;
@@ -35,7 +39,19 @@ pub fn group_norm(x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
 
 /// Group normalisation followed by SiLU.
 pub fn group_norm_silu(x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
+    if fused(x) {
+        return easel_kernels::group_norm_silu(x, &norm.weight, &norm.bias, norm.groups, norm.eps);
+    }
     super::silu(&group_norm(x, norm)?)
+}
+
+/// Group normalisation, SiLU and a 3x3 convolution of every channel with a kernel of its own: `weight (c, 1, 3, 3)`.
+pub fn group_norm_silu_depthwise_conv3x3(x: &Tensor, norm: &GroupNorm, weight: &Tensor) -> Result<Tensor> {
+    if fused(x) {
+        let parameters = [&norm.weight, &norm.bias];
+        return easel_kernels::group_norm_silu_depthwise_conv3x3(x, parameters, norm.groups, norm.eps, weight);
+    }
+    super::depthwise_conv3x3(&group_norm_silu(x, norm)?, weight)
 }
 
 /// Layer normalisation over the last dimension.
@@ -54,6 +70,9 @@ impl LayerNorm {
 
     /// `(..., c) -> (..., c)`
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if fused(x) {
+            return easel_kernels::layer_norm(x, &self.weight, &self.bias, self.eps as f32);
+        }
         candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.eps as f32)
     }
 }
@@ -72,6 +91,9 @@ impl RmsNorm {
 
     /// `(..., c) -> (..., c)`
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if fused(x) {
+            return easel_kernels::rms_norm(x, &self.weight, self.eps as f32);
+        }
         candle_nn::ops::rms_norm(&x.contiguous()?, &self.weight, self.eps as f32)
     }
 }

@@ -65,7 +65,7 @@ impl ResnetBlock {
         if pass.observes() {
             pass.record_part(&self.path, "norm1", &ops::group_norm(x, &self.norm1)?);
         }
-        let h = self.conv1.forward(&ops::group_norm_silu(x, &self.norm1)?)?;
+        let h = self.conv1.forward(x, &self.norm1)?;
         pass.record_part(&self.path, "conv1", &h);
         let time = self.time_emb_proj.forward(temb)?;
         pass.record_part(&self.path, "time_emb_proj", &time);
@@ -73,7 +73,7 @@ impl ResnetBlock {
         if pass.observes() {
             pass.record_part(&self.path, "norm2", &ops::group_norm(&h, &self.norm2)?);
         }
-        let h = self.conv2.forward(&ops::group_norm_silu(&h, &self.norm2)?)?;
+        let h = self.conv2.forward(&h, &self.norm2)?;
         pass.record_part(&self.path, "conv2", &h);
         let sum = match &self.conv_shortcut {
             Some(shortcut) => (ops::pointwise_conv(x, &shortcut.weight, Some(&shortcut.bias))? + h)?,
@@ -95,11 +95,12 @@ impl Conv {
         Ok(Self::Separable { depthwise, pointwise })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// The convolution of the normalised and activated `x`.
+    fn forward(&self, x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
         match self {
-            Self::Full(conv) => Ok(conv.forward(x)?),
+            Self::Full(conv) => Ok(conv.forward(&ops::group_norm_silu(x, norm)?)?),
             Self::Separable { depthwise, pointwise } => {
-                let x = ops::depthwise_conv3x3(x, depthwise)?;
+                let x = ops::group_norm_silu_depthwise_conv3x3(x, norm, depthwise)?;
                 Ok(ops::pointwise_conv(&x, pointwise, None)?)
             }
         }

@@ -10,6 +10,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use easel_engine::ops::plainly;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -109,16 +110,22 @@ pub fn run_kind(kind: &str, body: impl Fn(&Reference, &mut Check<'_>) -> Outcome
     }
     let mut failures = Vec::new();
     for case in &cases {
-        let mut check = Check::new(&reference, case);
-        match body(&reference, &mut check) {
-            Ok(()) => failures.extend(check.finish()),
-            Err(error) => {
-                check.fail(error.to_string());
-                failures.append(&mut check.failures);
+        for way in ["fused", "plain"] {
+            let mut check = Check::new(&reference, case, way);
+            let outcome = match way {
+                "plain" => plainly(|| body(&reference, &mut check)),
+                _ => body(&reference, &mut check),
+            };
+            match outcome {
+                Ok(()) => failures.extend(check.finish()),
+                Err(error) => {
+                    check.fail(error.to_string());
+                    failures.append(&mut check.failures);
+                }
             }
         }
     }
-    println!("{kind}: {} cases of {}", cases.len(), reference.root.display());
+    println!("{kind}: {} cases of {}, each with the fused kernels and without", cases.len(), reference.root.display());
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -133,11 +140,11 @@ pub struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(reference: &Reference, case: &'a Case) -> Self {
+    fn new(reference: &Reference, case: &'a Case, way: &str) -> Self {
         let path = reference.golden(&case.file);
         let tensors =
             candle_core::safetensors::load(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let label = format!("{}/{}/{}", case.checkpoint.as_deref().unwrap_or("common"), case.kind, case.name);
+        let label = format!("{way}: {}/{}/{}", case.checkpoint.as_deref().unwrap_or("common"), case.kind, case.name);
         Self { case, label, tensors, used: BTreeSet::new(), failures: Vec::new(), worst: None }
     }
 
