@@ -71,10 +71,6 @@ fn group_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     x.broadcast_mul(&per_channel(weight)?)?.broadcast_add(&per_channel(bias)?)
 }
 
-fn silu(x: &Tensor) -> Result<Tensor> {
-    x / (x.neg()?.exp()? + 1.0)?
-}
-
 fn depthwise(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (_, channels, height, width) = x.dims4()?;
     let padded = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
@@ -100,8 +96,7 @@ fn attention(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor>
             .flat_map(|row| (0..m).map(move |key| if key > m - n + row / group { f32::NEG_INFINITY } else { 0.0 }));
         scores = scores.broadcast_add(&Tensor::from_iter(mask, &Device::Cpu)?.reshape((n * group, m))?)?;
     }
-    let exps = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-    let out = exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)?.matmul(&v)?;
+    let out = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&v)?;
     out.reshape((kv, n, heads / kv, d))?.transpose(0, 1)?.contiguous()?.reshape((1, n, heads * d))
 }
 
@@ -124,19 +119,19 @@ fn maps(table: &Table) -> Result<()> {
         table.row(
             &format!("norm+silu+depthwise {c}x{h}x{w}"),
             0.0,
-            || depthwise(&silu(&group_norm(&x, &weight, &bias)?)?, &taps),
+            || depthwise(&candle_nn::ops::silu(&group_norm(&x, &weight, &bias)?)?, &taps),
             || kernels::group_norm_silu_depthwise_conv3x3(&x, [&weight, &bias], 32, 1e-5, &taps),
         )?;
         table.row(
             &format!("norm+silu {c}x{h}x{w}"),
             0.0,
-            || silu(&group_norm(&x, &weight, &bias)?),
+            || candle_nn::ops::silu(&group_norm(&x, &weight, &bias)?),
             || kernels::group_norm_silu(&x, &weight, &bias, 32, 1e-5),
         )?;
         let name = format!("to tokens {c}x{h}x{w}");
         let plain = || x.flatten_from(2)?.transpose(1, 2)?.contiguous();
         table.row(&name, 0.0, plain, || kernels::to_tokens(&x))?;
-        table.row(&format!("silu {c}x{h}x{w}"), 0.0, || silu(&x), || kernels::silu(&x))?;
+        table.row(&format!("silu {c}x{h}x{w}"), 0.0, || candle_nn::ops::silu(&x), || kernels::silu(&x))?;
     }
     Ok(())
 }
@@ -190,18 +185,10 @@ fn tokens(table: &Table) -> Result<()> {
     }
     for (rows, width) in [(32768, 256), (2048, 896), (28672, 64)] {
         let (x, weight, bias) = (random(&[1, rows, width])?, random(&[width])?, random(&[width])?);
-        let plain = || {
-            let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-            let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-            let x = centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?;
-            x.broadcast_mul(&weight)?.broadcast_add(&bias)
-        };
+        let plain = || candle_nn::ops::layer_norm(&x, &weight, &bias, 1e-5);
         let name = format!("layer norm {rows}x{width}");
         table.row(&name, 0.0, plain, || kernels::layer_norm(&x, &weight, &bias, 1e-5))?;
-        let plain = || {
-            let square = x.sqr()?.mean_keepdim(D::Minus1)?;
-            x.broadcast_div(&(square + 1e-6)?.sqrt()?)?.broadcast_mul(&weight)
-        };
+        let plain = || candle_nn::ops::rms_norm(&x, &weight, 1e-6);
         table.row(&format!("rms norm {rows}x{width}"), 0.0, plain, || kernels::rms_norm(&x, &weight, 1e-6))?;
     }
     for (n, m, heads, kv, d, causal) in [

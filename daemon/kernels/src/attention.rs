@@ -170,14 +170,14 @@ pub fn attention_slice(
                 let first = (sample * keys + block) * width + kv_head * dim;
                 let scores = &mut scores[..count * seen];
                 let (queries, keys_) = (Matrix::rows(queries, dim), Matrix::transposed(&k[first..], width));
-                multiply(scores, false, queries, keys_, [count, seen, dim]);
+                multiply(scores, seen, false, queries, keys_, [count, seen, dim]);
                 let bias = match sight {
                     Sight::All(Some(bias)) => Some(&bias[sample * keys + block..][..seen]),
                     _ => None,
                 };
                 softmax(level, scores, seen, bias, Rows { visible, largest, total, sums }, dim);
                 let (weights, values) = (Matrix::rows(scores, seen), Matrix::rows(&v[first..], width));
-                multiply(&mut sums[..count * dim], true, weights, values, [count, dim, seen]);
+                multiply(&mut sums[..count * dim], dim, true, weights, values, [count, dim, seen]);
                 visible.iter_mut().for_each(|visible| *visible = visible.saturating_sub(seen));
             }
             for row in 0..count {

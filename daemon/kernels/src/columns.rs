@@ -20,6 +20,12 @@ pub(crate) struct Window {
     pub(crate) output: [usize; 2],
 }
 
+/// How far apart the lines of `width` columns are: lines a power of two apart would fall into the same few sets of the
+/// caches and push each other out.
+pub(crate) fn line_length(width: usize) -> usize {
+    width.next_multiple_of(16) + 16
+}
+
 impl Window {
     /// Channels of a block: as even as they come, none larger than the depth allows.
     pub(crate) fn channels_of_a_block(&self, channels: usize) -> usize {
@@ -35,12 +41,13 @@ impl Window {
         (columns / width.max(1)).clamp(1, height.max(1))
     }
 
-    /// Writes `(channels * kernel * kernel, rows * width)`: row `(c, ky, kx)` holds the value under that tap for each output of
+    /// Writes `(channels * kernel * kernel, rows * width)` in lines [`line_length`] apart: row `(c, ky, kx)` holds the value under that tap for each output of
     /// the rows `first..first + rows`. `planes` are the channels of the block.
     pub(crate) fn gather(&self, planes: &[f32], first: usize, rows: usize, columns: &mut [f32]) {
         let [height, width] = self.input;
         let [_, out_width] = self.output;
-        let lines = columns.chunks_exact_mut(rows * out_width);
+        let wide = rows * out_width;
+        let lines = columns.chunks_exact_mut(line_length(wide)).map(|line| &mut line[..wide]);
         for (line, columns) in lines.enumerate() {
             let (channel, tap) = (line / (self.kernel * self.kernel), line % (self.kernel * self.kernel));
             let (ky, kx) = (tap / self.kernel, tap % self.kernel);

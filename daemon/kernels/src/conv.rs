@@ -1,11 +1,10 @@
-//! Full convolution by tiles of output rows: no copy of the whole input is made, and the product writes straight into
-//! channels-first memory.
+//! Full convolution by tiles of output rows, without a copy of the whole input or output.
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::columns::Window;
-use crate::gemm::{Matrix, Parallelism, Target, multiply_into};
+use crate::columns::{Window, line_length};
+use crate::gemm::{Matrix, Target, multiply};
 use crate::op::{Operand, apply, ensure};
 
 /// Columns of a tile: one block of the input then takes 1 MiB.
@@ -58,25 +57,33 @@ pub fn conv2d_slice(x: &[f32], weight: &[f32], bias: Option<&[f32]>, sizes: Conv
     let tiles = out_size[0].div_ceil(rows);
     let target = Target::new(out, out_pixels);
     (0..batch * tiles).into_par_iter().for_each_init(
-        || vec![0f32; block * kernel * kernel * rows * out_size[1]],
-        |columns, task| {
+        || {
+            let line = line_length(rows * out_size[1]);
+            (vec![0f32; block * kernel * kernel * line], vec![0f32; output * line])
+        },
+        |(columns, sums), task| {
             let (sample, first) = (task / tiles, task % tiles * rows);
             let rows = rows.min(out_size[0] - first);
             let width = rows * out_size[1];
             let target = target.at(sample * output * out_pixels + first * out_size[1]);
-            for channel in 0..output {
-                // SAFETY: `out` is borrowed mutably for the whole call, and each row of each sample belongs to one task.
-                let row = unsafe { target.slice(channel, width) };
-                row.fill(bias.map_or(0.0, |bias| bias[channel]));
+            // Summed here and not in `out`, whose channels may be a power of two apart (see `line_length`).
+            let line = line_length(width);
+            let sums = &mut sums[..output * line];
+            for (channel, sums) in sums.chunks_exact_mut(line).enumerate() {
+                sums[..width].fill(bias.map_or(0.0, |bias| bias[channel]));
             }
             for start in (0..input).step_by(block) {
                 let taps = block.min(input - start) * kernel * kernel;
-                let columns = &mut columns[..taps * width];
+                let columns = &mut columns[..taps * line];
                 window.gather(&x[(sample * input + start) * pixels..], first, rows, columns);
                 let a = Matrix::rows(&weight[start * kernel * kernel..], depth);
-                let b = Matrix::rows(columns, width);
-                // SAFETY: as above.
-                unsafe { multiply_into(target, true, a, b, [output, width, taps], Parallelism::None) };
+                let b = Matrix::rows(columns, line);
+                multiply(sums, line, true, a, b, [output, width, taps]);
+            }
+            for (channel, sums) in sums.chunks_exact(line).enumerate() {
+                // SAFETY: `out` is borrowed mutably for the whole call, and each row of each sample belongs to one task.
+                let row = unsafe { target.slice(channel, width) };
+                row.copy_from_slice(&sums[..width]);
             }
         },
     );

@@ -28,6 +28,22 @@ fn row<const FMA: bool>(above: &[f32], middle: &[f32], below: &[f32], taps: &[f3
     }
 }
 
+/// A row of the input into the inner values of a row of the ring. Not a closure: those are compiled without the
+/// instructions of the function around them unless they happen to be inlined.
+#[inline(always)]
+fn load<const FMA: bool>(row: &mut [f32], x: &[f32], before: Option<Before>) {
+    let width = row.len() - 2;
+    let (row, x) = (&mut row[1..=width], &x[..width]);
+    match before {
+        Some(Before { scale, shift }) => {
+            for (row, x) in row.iter_mut().zip(x) {
+                *row = math::silu::<FMA>(fma::<FMA>(*x, scale, shift));
+            }
+        }
+        None => row.copy_from_slice(x),
+    }
+}
+
 /// One channel. Three rows go round in `ring` (3 * (width + 2) values), whose outer values are the padding.
 #[inline(always)]
 fn plane_body<const FMA: bool>(
@@ -42,21 +58,10 @@ fn plane_body<const FMA: bool>(
     ring.fill(0.0);
     let (mut above, rest) = ring.split_at_mut(width + 2);
     let (mut middle, mut below) = rest.split_at_mut(width + 2);
-    let load = |row: &mut [f32], y: usize| {
-        let (row, x) = (&mut row[1..=width], &x[y * width..][..width]);
-        match before {
-            Some(Before { scale, shift }) => {
-                for (row, x) in row.iter_mut().zip(x) {
-                    *row = math::silu::<FMA>(fma::<FMA>(*x, scale, shift));
-                }
-            }
-            None => row.copy_from_slice(x),
-        }
-    };
-    load(middle, 0);
+    load::<FMA>(middle, x, before);
     for (y, out) in out.chunks_exact_mut(width).enumerate() {
         if y + 1 < height {
-            load(below, y + 1);
+            load::<FMA>(below, &x[(y + 1) * width..], before);
         } else {
             below.fill(0.0);
         }

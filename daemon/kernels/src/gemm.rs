@@ -1,6 +1,6 @@
 //! Matrix products in place on strided memory.
 
-pub(crate) use gemm::Parallelism;
+use gemm::Parallelism;
 
 /// How many products are summed before the sum goes to memory. Up to here `gemm` sums in one go whatever the size of the
 /// rest, so that cutting a longer sum here ourselves makes an element independent of how many rows and columns stand around it.
@@ -117,9 +117,9 @@ pub(crate) unsafe fn multiply_into(
     }
 }
 
-/// `out = a * b`, or `out += a * b` with `add`, on one thread; `out (m, n)` is contiguous.
-pub(crate) fn multiply(out: &mut [f32], add: bool, a: Matrix<'_>, b: Matrix<'_>, size: [usize; 3]) {
-    let out = Target::new(out, size[1]);
+/// `out = a * b`, or `out += a * b` with `add`, on one thread; the rows of `out` are `row` apart.
+pub(crate) fn multiply(out: &mut [f32], row: usize, add: bool, a: Matrix<'_>, b: Matrix<'_>, size: [usize; 3]) {
+    let out = Target::new(out, row);
     // SAFETY: the memory is borrowed mutably for the whole call.
     unsafe { multiply_into(out, add, a, b, size, Parallelism::None) }
 }

@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use crate::columns::Window;
+use crate::columns::{Window, line_length};
 use crate::gemm::{Matrix, Target, multiply};
 use crate::op::{Operand, apply, ensure};
 
@@ -76,7 +76,7 @@ impl UpsampleConv3x3 {
         let tiles = height.div_ceil(rows);
         let target = Target::new(out, 4 * pixels);
         (0..batch * tiles * 2).into_par_iter().for_each_init(
-            || (vec![0f32; block * 4 * rows * width], [0, 1].map(|_| vec![0f32; output * rows * width])),
+            || (vec![0f32; block * 4 * line_length(rows * width)], [0, 1].map(|_| vec![0f32; output * rows * width])),
             |(columns, sums), task| {
                 let (sample, first, odd) = (task / 2 / tiles, task / 2 % tiles * rows, task % 2);
                 let rows = rows.min(height - first);
@@ -88,7 +88,7 @@ impl UpsampleConv3x3 {
                         x,
                         size,
                         [first, rows],
-                        &mut columns[..block * 4 * rows * width],
+                        &mut columns[..block * 4 * line_length(rows * width)],
                         sums,
                     );
                 }
@@ -117,17 +117,18 @@ impl UpsampleConv3x3 {
         sums: &mut [f32],
     ) {
         let (window, width) = (window(phase, size), rows * size[1]);
-        let block = columns.len() / (4 * width);
+        let block = columns.len() / (4 * line_length(width));
         let weight = &self.phases[phase * self.output * self.input * 4..][..self.output * self.input * 4];
         for (channel, sums) in sums.chunks_exact_mut(width).enumerate() {
             sums.fill(self.bias.as_ref().map_or(0.0, |bias| bias[channel]));
         }
         for start in (0..self.input).step_by(block) {
             let taps = block.min(self.input - start) * 4;
-            let columns = &mut columns[..taps * width];
+            let columns = &mut columns[..taps * line_length(width)];
             window.gather(&x[start * size[0] * size[1]..], first, rows, columns);
-            let (a, b) = (Matrix::rows(&weight[start * 4..], self.input * 4), Matrix::rows(columns, width));
-            multiply(sums, true, a, b, [self.output, width, taps]);
+            let (a, b) =
+                (Matrix::rows(&weight[start * 4..], self.input * 4), Matrix::rows(columns, line_length(width)));
+            multiply(sums, width, true, a, b, [self.output, width, taps]);
         }
     }
 
