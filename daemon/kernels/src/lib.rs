@@ -11,6 +11,7 @@
 //! | [`group_norm`], [`group_norm_silu`] | group normalisation, alone and with SiLU |
 //! | [`group_norm_silu_depthwise_conv3x3`] | the first half of a separable convolution |
 //! | [`depthwise_conv3x3`] | the convolution of every channel by itself |
+//! | [`linear`] | fully connected layers, with bias and residual |
 //! | [`pointwise_conv`] | 1x1 convolution |
 //! | [`conv2d`] | full convolution, any square kernel, stride and padding |
 //! | [`UpsampleConv3x3`] | nearest-neighbour doubling and 3x3 convolution; made once from the weights |
@@ -34,6 +35,7 @@ mod dispatch;
 mod gemm;
 mod group_norm;
 mod layout;
+mod linear;
 mod math;
 mod op;
 mod pointwise;
@@ -50,6 +52,7 @@ pub use depthwise::{
 pub use dispatch::Level;
 pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice};
 pub use layout::{to_channels, to_tokens, transpose_slice};
+pub use linear::{linear, linear_slice};
 pub use op::supports;
 pub use pointwise::{pointwise_conv, pointwise_conv_slice};
 pub use token_norm::{layer_norm, layer_norm_slice, rms_norm, rms_norm_slice};

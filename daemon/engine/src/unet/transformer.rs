@@ -148,21 +148,27 @@ impl TransformerBlock {
         let x = match &self.attn1 {
             None => normed,
             Some(attn1) => {
-                let attended = attn1.forward(&normed, &attn1.keys_values(&normed)?, None)?;
-                pass.record_part(&self.path, "attn1", &attended);
-                (attended + x)?
+                let context = attn1.keys_values(&normed)?;
+                if pass.observes() {
+                    pass.record_part(&self.path, "attn1", &attn1.forward(&normed, &context, None, None)?);
+                }
+                attn1.forward(&normed, &context, None, Some(x))?
             }
         };
         let normed = self.norm2.forward(&x)?;
         pass.record_part(&self.path, "norm2", &normed);
-        let attended = self.attn2.forward(&normed, prompt.layer(self.slot)?, prompt.bias.as_ref())?;
-        pass.record_part(&self.path, "attn2", &attended);
-        let x = (attended + x)?;
+        let (context, bias) = (prompt.layer(self.slot)?, prompt.bias.as_ref());
+        if pass.observes() {
+            pass.record_part(&self.path, "attn2", &self.attn2.forward(&normed, context, bias, None)?);
+        }
+        let x = self.attn2.forward(&normed, context, bias, Some(&x))?;
         let normed = self.norm3.forward(&x)?;
         pass.record_part(&self.path, "norm3", &normed);
-        let fed = self.out.forward(&ops::geglu(&self.proj.forward(&normed)?)?)?;
-        pass.record_part(&self.path, "ff", &fed);
-        let x = (fed + x)?;
+        let gated = ops::geglu(&self.proj.forward(&normed)?)?;
+        if pass.observes() {
+            pass.record_part(&self.path, "ff", &self.out.forward(&gated)?);
+        }
+        let x = self.out.forward_onto(&gated, &x)?;
         pass.record(&self.path, &x);
         Ok(x)
     }
@@ -206,8 +212,14 @@ impl Attention {
         Ok(KeysValues { keys, values })
     }
 
-    /// `(b, n, c) -> (b, n, c)`
-    fn forward(&self, x: &Tensor, context: &KeysValues, bias: Option<&Tensor>) -> Result<Tensor> {
+    /// `(b, n, c) -> (b, n, c)`, added to `residual` if there is one.
+    fn forward(
+        &self,
+        x: &Tensor,
+        context: &KeysValues,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let (batch, count, _) = x.dims3()?;
         let query = self.to_q.forward(x)?.reshape((batch, count, self.heads, self.head_dim))?;
         let query = match &self.norms {
@@ -215,7 +227,10 @@ impl Attention {
             None => query,
         };
         let attended = ops::attention(&query, &context.keys, &context.values, bias)?;
-        Ok(self.to_out.forward(&attended)?)
+        Ok(match residual {
+            Some(residual) => self.to_out.forward_onto(&attended, residual)?,
+            None => self.to_out.forward(&attended)?,
+        })
     }
 }
 

@@ -7,5 +7,6 @@ mod conv;
 mod depthwise;
 mod group_norm;
 mod layout;
+mod linear;
 mod pointwise;
 mod token_norm;
