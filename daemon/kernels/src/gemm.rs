@@ -3,7 +3,8 @@
 use gemm::Parallelism;
 
 /// How many products are summed before the sum goes to memory. Up to here `gemm` sums in one go whatever the size of the
-/// rest, so that cutting a longer sum here ourselves makes an element independent of how many rows and columns stand around it.
+/// rest, so that cutting a longer sum here ourselves makes an element independent of how many rows and columns stand around
+/// it. (Single rows and columns, and products of up to 256 elements, it sums in another order.)
 const DEPTH: usize = 512;
 
 /// A matrix to read: its values, and how far apart rows and columns are.
@@ -129,5 +130,36 @@ pub(crate) fn all_threads() -> Parallelism {
     match rayon::current_num_threads() {
         1 => Parallelism::None,
         threads => Parallelism::Rayon(threads),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_does_not_depend_on_its_neighbours() {
+        let (rows, columns, depth) = (70, 150, 1300);
+        let values =
+            |len: usize| -> Vec<f32> { (0..len).map(|at| ((at * 7919) % 1009) as f32 / 504.0 - 1.0).collect() };
+        let (a, b) = (values(rows * depth), values(depth * columns));
+        let product = |rows: usize, columns_: usize| {
+            let mut out = vec![f32::NAN; rows * columns_];
+            let (a, b) = (Matrix::rows(&a, depth), Matrix::rows(&b, columns));
+            multiply(&mut out, columns_, false, a, b, [rows, columns_, depth]);
+            out
+        };
+        let whole = product(rows, columns);
+        for (rows, columns_) in [(70, 64), (33, 17), (5, 150), (64, 64), (65, 63)] {
+            for (at, row) in product(rows, columns_).chunks(columns_).enumerate() {
+                assert_eq!(row, &whole[at * columns..][..columns_], "row {at} of {rows} x {columns_}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion failed")]
+    fn memory_that_is_too_short_is_noticed() {
+        multiply(&mut [0.0; 6], 3, false, Matrix::rows(&[0.0; 7], 4), Matrix::rows(&[0.0; 12], 3), [2, 3, 4]);
     }
 }
