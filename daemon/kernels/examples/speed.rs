@@ -191,6 +191,15 @@ fn tokens(table: &Table) -> Result<()> {
         let plain = || candle_nn::ops::rms_norm(&x, &weight, 1e-6);
         table.row(&format!("rms norm {rows}x{width}"), 0.0, plain, || kernels::rms_norm(&x, &weight, 1e-6))?;
     }
+    for (rows, input, output) in
+        [(32768, 256, 1536), (8192, 512, 3072), (2048, 896, 5376), (2048, 2688, 896), (60, 2048, 6144)]
+    {
+        let (x, weight) = (random(&[rows, input])?, weights(&[output, input])?);
+        let layer = kernels::Int8Linear::new(&weight, None)?;
+        let gflop = (2 * rows * input * output) as f64 / 1e9;
+        let name = format!("int8 linear {rows}x{input}->{output}");
+        table.row(&name, gflop, || x.matmul(&weight.t()?), || layer.forward(&x))?;
+    }
     for (n, m, heads, kv, d, causal) in [
         (2048, 2048, 14, 1, 64, false),
         (512, 512, 14, 1, 64, false),

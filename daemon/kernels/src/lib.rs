@@ -19,8 +19,11 @@
 //! | [`to_tokens`], [`to_channels`] | channels-first to tokens and back |
 //! | [`attention`], [`causal_attention`] | scaled dot-product attention with shared key/value heads |
 //!
+//! [`Int8Linear`] is a linear layer in 8-bit integers, an approximation and not a replacement; made once from the weights.
+//!
 //! Work is shared out over rayon's pool in tasks that depend on the shapes alone: results never depend on the number of
-//! threads, and a sample in a batch comes out as it would alone, to the bit. Different levels round differently.
+//! threads, and a sample in a batch comes out as it would alone, to the bit. Different levels round differently,
+//! except in integers.
 #![allow(
     unsafe_code,
     reason = "calls to code compiled for other instruction sets, and tiles of one output written by several threads"
@@ -34,6 +37,7 @@ mod depthwise;
 mod dispatch;
 mod gemm;
 mod group_norm;
+mod int8;
 mod layout;
 mod linear;
 mod math;
@@ -52,6 +56,7 @@ pub use depthwise::{
 };
 pub use dispatch::Level;
 pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice};
+pub use int8::Int8Linear;
 pub use layout::{to_channels, to_tokens, transpose_slice};
 pub use linear::{linear, linear_slice};
 pub use memory::keep_freed_memory;

@@ -6,6 +6,7 @@ mod common;
 mod conv;
 mod depthwise;
 mod group_norm;
+mod int8;
 mod layout;
 mod linear;
 mod pointwise;
