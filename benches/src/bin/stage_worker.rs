@@ -172,6 +172,7 @@ fn main() -> Result<()> {
     let (folder, threads) = (arguments.next().context(usage)?, arguments.next().context(usage)?.parse()?);
     let condition_size =
         arguments.next().map_or(Ok(conditioning::Settings::default().condition_size_px), |text| text.parse())?;
+    easel_engine::keep_freed_memory();
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let mut worker = Worker::load(Path::new(&folder), condition_size)?;
     let mut out = std::io::stdout().lock();

@@ -34,6 +34,7 @@ pub(crate) fn runtime(effective: &Effective) -> Result<Runtime, Failure> {
 fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failure> {
     use easel_engine::{DreamLiteEngine, conditioning, engine};
 
+    easel_engine::keep_freed_memory();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.threads);
     let pool = pool.thread_name(|index| format!("easel-cpu-{index}")).build_global();
     pool.map_err(|error| Failure::fault("the threads that compute cannot be started", error))?;
