@@ -4,8 +4,11 @@ use gemm::Parallelism;
 
 /// How many products are summed before the sum goes to memory. Up to here `gemm` sums in one go whatever the size of the
 /// rest, so that cutting a longer sum here ourselves makes an element independent of how many rows and columns stand around
-/// it. (Single rows and columns, and products of up to 256 elements, it sums in another order.)
+/// it.
 const DEPTH: usize = 512;
+
+/// Results of up to so many elements `gemm` sums in another order when both factors lie in memory along the sum.
+const SMALL: usize = 256;
 
 /// A matrix to read: its values, and how far apart rows and columns are.
 #[derive(Clone, Copy)]
@@ -70,11 +73,55 @@ impl Target {
     }
 }
 
-/// `out = a * b`, or `out += a * b` with `add`: `a (m, k)`, `b (k, n)`, `size` = `[m, n, k]`.
+/// `out = a * b`, or `out += a * b` with `add`: `a (m, k)`, `b (k, n)`, `size` = `[m, n, k]`. An element comes out the same to
+/// the bit whatever the number of rows, columns and threads.
 ///
 /// # Safety
 /// The memory behind `out` is alive, and nobody else reads or writes its first `n` columns of `m` rows meanwhile.
 pub(crate) unsafe fn multiply_into(
+    out: Target,
+    add: bool,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    size: [usize; 3],
+    parallelism: Parallelism,
+) {
+    let [m, n, k] = size;
+    if m == 1 || n == 1 {
+        // `gemm` has another order of summing for vectors. With the vector read twice, it is none.
+        let (a, b) =
+            (if m == 1 { Matrix { row: 0, ..a } } else { a }, if n == 1 { Matrix { column: 0, ..b } } else { b });
+        let (rows, columns) = (m.max(2), n.max(2));
+        let mut twice = vec![0f32; rows * columns];
+        for (row, twice) in twice.chunks_exact_mut(columns).enumerate() {
+            if add {
+                // SAFETY: `out` is ours alone by the caller's promise.
+                twice[..n].copy_from_slice(unsafe { out.slice(row.min(m - 1), n) });
+            }
+        }
+        multiply(&mut twice, columns, add, a, b, [rows, columns, k]);
+        for (row, twice) in twice.chunks_exact(columns).enumerate().take(m) {
+            // SAFETY: as above.
+            unsafe { out.slice(row, n) }.copy_from_slice(&twice[..n]);
+        }
+        return;
+    }
+    if m * n <= SMALL && a.column == 1 && b.row == 1 {
+        b.check(k, n);
+        let across: Vec<f32> = (0..k).flat_map(|i| (0..n).map(move |j| b.values[i + j * b.column])).collect();
+        // SAFETY: the caller's promise.
+        unsafe { sum_into(out, add, a, Matrix::rows(&across, n), size, parallelism) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { sum_into(out, add, a, b, size, parallelism) }
+    }
+}
+
+/// The same for matrices that `gemm` knows no short cut for.
+///
+/// # Safety
+/// As above.
+unsafe fn sum_into(
     out: Target,
     add: bool,
     a: Matrix<'_>,
@@ -142,17 +189,19 @@ mod tests {
         let (rows, columns, depth) = (70, 150, 1300);
         let values =
             |len: usize| -> Vec<f32> { (0..len).map(|at| ((at * 7919) % 1009) as f32 / 504.0 - 1.0).collect() };
-        let (a, b) = (values(rows * depth), values(depth * columns));
-        let product = |rows: usize, columns_: usize| {
-            let mut out = vec![f32::NAN; rows * columns_];
-            let (a, b) = (Matrix::rows(&a, depth), Matrix::rows(&b, columns));
-            multiply(&mut out, columns_, false, a, b, [rows, columns_, depth]);
-            out
-        };
-        let whole = product(rows, columns);
-        for (rows, columns_) in [(70, 64), (33, 17), (5, 150), (64, 64), (65, 63)] {
-            for (at, row) in product(rows, columns_).chunks(columns_).enumerate() {
-                assert_eq!(row, &whole[at * columns..][..columns_], "row {at} of {rows} x {columns_}");
+        let (a, b, start) = (values(rows * depth), values(depth * columns), values(rows * columns));
+        for (b, add) in [(Matrix::rows(&b, columns), false), (Matrix::transposed(&b, depth), true)] {
+            let product = |m: usize, n: usize| {
+                let mut out: Vec<f32> = start.chunks(columns).take(m).flat_map(|row| row[..n].to_vec()).collect();
+                multiply(&mut out, n, add, Matrix::rows(&a, depth), b, [m, n, depth]);
+                out
+            };
+            let whole = product(rows, columns);
+            let parts = [(70, 64), (33, 17), (5, 150), (64, 64), (65, 63), (16, 16), (3, 5), (1, 150), (70, 1), (1, 1)];
+            for (m, n) in parts {
+                for (at, row) in product(m, n).chunks(n).enumerate() {
+                    assert_eq!(row, &whole[at * columns..][..n], "row {at} of {m} x {n}");
+                }
             }
         }
     }

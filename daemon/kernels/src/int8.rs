@@ -47,7 +47,7 @@ impl Int8Linear {
             let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
             let first = (channel / CHANNELS * quads * CHANNELS + channel % CHANNELS) * 4;
             for (place, weight) in row.iter().enumerate() {
-                let rounded = (weight * inverse).round() as i32 + 128;
+                let rounded = (weight * inverse).round_ties_even() as i32 + 128;
                 packed[first + place / 4 * CHANNELS * 4 + place % 4] = rounded as u8;
             }
         }

@@ -27,7 +27,7 @@ fn plainly(x: &[f32], weight: &[f32], bias: Option<&[f32]>, input: usize) -> Vec
 }
 
 proptest! {
-    #![proptest_config(common::cases(24))]
+    #![proptest_config(common::cases(96))]
 
     #[test]
     fn equals_itself_in_wide_integers_at_every_level(

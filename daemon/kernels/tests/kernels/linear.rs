@@ -51,3 +51,13 @@ fn wrong_shapes_are_named() {
     let error = linear(&x, &w, None, Some(&x)).unwrap_err().to_string();
     assert!(error.contains("[4, 7]") && error.contains("[4, 6]"), "{error}");
 }
+
+#[test]
+fn few_rows_come_out_alone_as_in_a_batch() {
+    // Down to one row, for which a library of matrix products likes to sum in another order.
+    for (rows, output) in [(1, 896), (3, 64), (20, 12), (1, 1)] {
+        let (x, weight) =
+            (tensor(&values(1, 2 * rows * 700), &[2, rows, 700]), tensor(&values(2, output * 700), &[output, 700]));
+        alone_as_in_a_batch(&[&x], |x| linear(&x[0], &weight, None, None));
+    }
+}
