@@ -60,7 +60,7 @@ impl Worker {
     fn encode(&mut self, prompt: &str, image: Option<RgbImage>) -> Result<Embeds> {
         let mode = if image.is_some() { Mode::Edit } else { Mode::Generate };
         let spec = EncodeSpec { mode, prompt: prompt.to_owned(), negative_prompt: String::new(), image };
-        self.encoder.encode(&spec, &self.control).map_err(failed)
+        Ok(self.encoder.encode(&spec, &self.control).map_err(failed)?.0)
     }
 
     /// From noise to latents in the first `count` of four steps, with the source `image` on the right.
@@ -82,7 +82,7 @@ impl Worker {
     fn edit(&mut self, source: &RgbImage, size: Size, instruction: &str) -> Result<RgbImage> {
         use easel_domain::engine::Denoising as _;
         let embeds = self.encode(instruction, Some(source.clone()))?;
-        let image = self.vae.encode(source, size, &self.control).map_err(failed)?;
+        let (image, _) = self.vae.encode(source, size, &self.control).map_err(failed)?;
         let state = self.steps(size, STEPS, &embeds, &image)?;
         self.vae.decode(&state.latents(), &self.control).map_err(failed)
     }
@@ -103,7 +103,7 @@ impl Worker {
             }
             "vae_encode" => timed(|| self.vae.encode(&source, size, &self.control).map_err(failed)),
             "vae_decode" => {
-                let latents = self.vae.encode(&source, size, &self.control).map_err(failed)?;
+                let (latents, _) = self.vae.encode(&source, size, &self.control).map_err(failed)?;
                 timed(|| self.vae.decode(&latents, &self.control).map_err(failed))
             }
             "step" | "four_steps" => {
@@ -112,7 +112,7 @@ impl Worker {
                     None => self.encode(&ask.prompt, Some(picture(CANVAS_PX, 0)?))?,
                 };
                 self.embeds = Some(embeds.clone());
-                let image = self.vae.encode(&source, size, &self.control).map_err(failed)?;
+                let (image, _) = self.vae.encode(&source, size, &self.control).map_err(failed)?;
                 let count = if ask.work == "step" { 1 } else { STEPS };
                 timed(|| self.steps(size, count, &embeds, &image))
             }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{Error, Guidance, Mode, ModelInfo, RgbImage, Size};
+use crate::{Error, Guidance, KeptCache, Mode, ModelInfo, Reused, RgbImage, Size};
 
 /// Why a stage stopped early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +136,14 @@ pub trait Encoder: Send {
     /// What it makes.
     type PromptEmbeds: StageValue;
 
-    /// Encodes; reports one part of progress per layer. Fails with `InvalidRequest` when the prompt cannot be encoded.
-    fn encode(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<Self::PromptEmbeds, StageError>;
+    /// Encodes; reports one part of progress per layer, and how much was known from before. Fails with `InvalidRequest` when
+    /// the prompt cannot be encoded.
+    fn encode(&mut self, spec: &EncodeSpec, control: &StageControl)
+    -> Result<(Self::PromptEmbeds, Reused), StageError>;
+
+    /// Reads for later: what all prompts of this mode and picture begin with, and the prompt itself unless it is empty.
+    /// Keeps it as [`encode`](Self::encode) does, which then finds it.
+    fn prepare(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<Reused, StageError>;
 }
 
 /// A denoising under way: the latents, the schedule and everything that is computed once per picture.
@@ -191,7 +197,13 @@ pub trait Vae: Send {
     type Latents: StageValue;
 
     /// Source picture to `image_latents` for a working size: LANCZOS to that size as the reference does it, then the encoder.
-    fn encode(&mut self, image: &RgbImage, size: Size, control: &StageControl) -> Result<Self::Latents, StageError>;
+    /// Also tells how much was known from before.
+    fn encode(
+        &mut self,
+        image: &RgbImage,
+        size: Size,
+        control: &StageControl,
+    ) -> Result<(Self::Latents, Reused), StageError>;
 
     /// Latents to a picture of the working size. Fails with `EngineFault` when the latents are not finite.
     fn decode(&mut self, latents: &Self::Latents, control: &StageControl) -> Result<RgbImage, StageError>;
@@ -232,6 +244,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Memory of the loaded networks of a model in bytes, as far as they are alive.
     fn resident_bytes(&self, model: &str) -> u64;
+
+    /// What the loaded networks keep between generations.
+    fn kept(&self) -> Vec<KeptCache>;
+
+    /// Drops what the networks of a model (`None`: of all) keep; bytes that this frees. Work under way is not disturbed.
+    fn clear_kept(&self, model: Option<&str>) -> u64;
 
     /// Where the stages compute: encoder, denoiser, VAE.
     fn devices(&self) -> [DeviceKind; 3];

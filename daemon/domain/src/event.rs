@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{BlobHash, Error, GenerationId, ImageFormat, Plan, PreviewKind, RequestId};
+use crate::{BlobHash, Error, GenerationId, ImageFormat, Plan, PreviewKind, RequestId, Reused};
 
 /// State of a generation; it moves downwards only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,8 @@ pub enum Stage {
     Decode,
     /// Scaling back and encoding of the file.
     Finish,
+    /// Previews, beside the way of the picture: never in the plan and never in progress, only in timings.
+    Preview,
 }
 
 /// Where a generation stands.
@@ -66,6 +68,8 @@ pub struct StageTiming {
     pub waited: Duration,
     /// Time computed.
     pub computed: Duration,
+    /// How much of what it makes was known from before.
+    pub reused: Reused,
 }
 
 /// An encoded picture.

@@ -6,6 +6,7 @@ pub mod engine;
 mod error;
 pub mod event;
 mod hash;
+mod kept;
 pub mod limits;
 mod model;
 mod picture;
@@ -15,6 +16,7 @@ mod size;
 
 pub use error::{Class, Error, FieldViolation, Reason};
 pub use hash::{BlobHash, GenerationId, RequestId};
+pub use kept::{KeptCache, KeptEntry, KeptKind, Reused};
 pub use model::{Guidance, ModelInfo, Pipeline};
 pub use picture::RgbImage;
 pub use request::{

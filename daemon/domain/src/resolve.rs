@@ -30,7 +30,7 @@ pub struct Plan {
     pub sigmas: Vec<f32>,
     /// Strengths; `None` for a model without guidance.
     pub guidance: Option<Guidance>,
-    /// Number of pictures, at least 1.
+    /// Number of pictures; 0: only read prompt and source for later, see [`resolve_preparation`].
     pub num_images: u32,
     /// Encoding of the result.
     pub output_format: ImageFormat,
@@ -39,6 +39,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// True when nothing is drawn: prompt and source are read for later.
+    pub fn is_preparation(&self) -> bool {
+        self.num_images == 0
+    }
+
     /// The denoiser's part of the plan for picture `index`.
     pub fn denoise_spec(&self, index: u32) -> DenoiseSpec {
         DenoiseSpec {
@@ -62,12 +67,38 @@ pub fn resolve(
     source: Option<Size>,
     drawn_seed: u64,
 ) -> Result<Plan, Error> {
+    settle(request, model, source, Some(drawn_seed))
+}
+
+/// Resolves a request of which only the reading of prompt and source is wanted now: as [`resolve`], but the prompt may be
+/// empty (somebody is still typing) and no picture is drawn.
+pub fn resolve_preparation(
+    request: &GenerationRequest,
+    model: &ModelInfo,
+    source: Option<Size>,
+) -> Result<Plan, Error> {
+    settle(request, model, source, None)
+}
+
+/// Without a `drawn_seed` nothing is drawn.
+fn settle(
+    request: &GenerationRequest,
+    model: &ModelInfo,
+    source: Option<Size>,
+    drawn_seed: Option<u64>,
+) -> Result<Plan, Error> {
     let mut check = Check::default();
     let mode = check.mode(request);
+    if drawn_seed.is_some() && request.prompt.trim().is_empty() {
+        check.wrong("spec.prompt", "is empty: say what to draw or what to change");
+    }
     check.prompts(request);
     let (steps, sigmas) = check.schedule(request, model);
     let guidance = check.guidance(request, model);
-    let num_images = check.range("spec.num_images", request.num_images.unwrap_or(1), 1, MAX_NUM_IMAGES);
+    let num_images = match drawn_seed {
+        Some(_) => check.range("spec.num_images", request.num_images.unwrap_or(1), 1, MAX_NUM_IMAGES),
+        None => 0,
+    };
     let (working, output) = check.sizes(request, model, source.filter(|_| mode == Mode::Edit));
     if !check.violations.is_empty() {
         return Err(Error::fields(Reason::InvalidRequest, check.violations));
@@ -77,7 +108,7 @@ pub fn resolve(
         model: model.name.clone(),
         prompt: request.prompt.clone(),
         negative_prompt: request.negative_prompt.clone(),
-        seed: request.seed.unwrap_or(drawn_seed),
+        seed: request.seed.or(drawn_seed).unwrap_or(0),
         working,
         output,
         steps,
@@ -125,9 +156,6 @@ impl Check {
     }
 
     fn prompts(&mut self, request: &GenerationRequest) {
-        if request.prompt.trim().is_empty() {
-            self.wrong("spec.prompt", "is empty: say what to draw or what to change");
-        }
         for (field, text) in [("spec.prompt", &request.prompt), ("spec.negative_prompt", &request.negative_prompt)] {
             if text.len() > MAX_PROMPT_BYTES {
                 let bytes = text.len();

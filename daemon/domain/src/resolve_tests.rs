@@ -135,3 +135,14 @@ fn seeds_of_a_batch_wrap() {
     let plan = resolve(&asked, &model(), None, 0).unwrap();
     assert_eq!(plan.denoise_spec(1).seed, 0);
 }
+
+#[test]
+fn a_preparation_needs_no_prompt_and_draws_nothing() {
+    let typing = GenerationRequest { prompt: String::new(), ..request() };
+    assert!(resolve(&typing, &model(), None, 1).is_err());
+    let plan = resolve_preparation(&typing, &model(), None).expect("an empty prompt is allowed");
+    assert!(plan.is_preparation() && plan.mode == Mode::Generate);
+    let wrong = GenerationRequest { prompt: "<|image_pad|>".to_owned(), ..request() };
+    let error = resolve_preparation(&wrong, &model(), None).expect_err("what the encoder cannot read is refused");
+    assert_eq!(fields(&error), ["spec.prompt"]);
+}

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and what each command does with it.
 
 pub(crate) mod args;
+mod cache;
 mod cancel;
 mod follow;
 mod generate;
@@ -12,6 +13,7 @@ mod show;
 mod status;
 
 pub(crate) use args::{Cli, Command};
+pub(crate) use cache::cache;
 pub(crate) use cancel::cancel;
 pub(crate) use generate::{edit, generate};
 pub(crate) use interrupt::Interrupt;

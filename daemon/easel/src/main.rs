@@ -63,6 +63,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Edit(args) => cli::edit(context, &args).await,
         Command::Status => cli::status(context).await,
         Command::Models { action } => cli::models(context, action).await,
+        Command::Cache { action } => cli::cache(context, action).await,
         Command::Cancel { id } => cli::cancel(context, &id).await,
         Command::Token => cli::token(context),
         Command::Config(_) => {

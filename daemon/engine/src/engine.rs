@@ -15,7 +15,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, ModelInfo};
+use easel_domain::{Error, KeptCache, ModelInfo};
 
 use crate::checkpoint::Checkpoint;
 use crate::conditioning;
@@ -114,7 +114,7 @@ impl Engine for DreamLiteEngine {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
         let pipeline = model.info.pipeline;
-        let loaded = Encoder::load(&model.checkpoint, pipeline, &self.settings, model.residency.enter());
+        let loaded = Encoder::load(&model.checkpoint, pipeline, &self.settings, &model.kept, model.residency.enter());
         Ok(loaded.map_err(EngineError::from)?)
     }
 
@@ -130,11 +130,21 @@ impl Engine for DreamLiteEngine {
     fn load_vae(&self, model: &str, control: &StageControl) -> Result<Vae, StageError> {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
-        Ok(Vae::load(&model.checkpoint, &self.settings, model.residency.enter(), control)?)
+        Ok(Vae::load(&model.checkpoint, &self.settings, &model.kept, model.residency.enter(), control)?)
     }
 
     fn resident_bytes(&self, model: &str) -> u64 {
         self.registry.get(model).map_or(0, |model| model.residency.bytes())
+    }
+
+    fn kept(&self) -> Vec<KeptCache> {
+        self.registry.all().iter().flat_map(|model| model.kept.report(&model.info.name)).collect()
+    }
+
+    fn clear_kept(&self, model: Option<&str>) -> u64 {
+        let models = self.registry.all();
+        let named = models.iter().filter(|known| model.is_none_or(|name| known.info.name == name));
+        named.map(|model| model.kept.clear()).sum()
     }
 
     fn devices(&self) -> [DeviceKind; 3] {

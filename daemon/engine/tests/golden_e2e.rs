@@ -39,10 +39,10 @@ fn case(reference: &Reference, check: &mut Check<'_>) -> Outcome {
     let tiny = TinyVae::load(&checkpoint, &Device::Cpu)?;
     let request = request(reference, check, tiny.config().scale_factor())?;
 
-    let embeds = encoder.encode(&request.encode, &control).map_err(failed)?;
+    let (embeds, _) = encoder.encode(&request.encode, &control).map_err(failed)?;
     compare_embeds(check, &embeds)?;
     let source = match &request.encode.image {
-        Some(image) => Some(vae.encode(image, request.denoise.size, &control).map_err(failed)?),
+        Some(image) => Some(vae.encode(image, request.denoise.size, &control).map_err(failed)?.0),
         None => None,
     };
     if let Some(source) = &source {

@@ -91,9 +91,13 @@ impl Stages {
         let mode = if edit { Mode::Edit } else { Mode::Generate };
         let spec =
             EncodeSpec { mode, prompt: item.prompt.clone(), negative_prompt: String::new(), image: image.clone() };
-        let embeds = self.encoder.encode(&spec, &self.control).map_err(text)?;
+        let (embeds, _) = self.encoder.encode(&spec, &self.control).map_err(text)?;
         near(&stored, "prompt_embeds", &embeds.branches()[0], LATENTS_RELATIVE)?;
-        let source = image.map(|image| self.vae.encode(&image, size, &self.control)).transpose().map_err(text)?;
+        let source = image
+            .map(|image| self.vae.encode(&image, size, &self.control))
+            .transpose()
+            .map_err(text)?
+            .map(|(latents, _)| latents);
         if let Some(source) = &source {
             near(&stored, "image_latents", source.tensor(), LATENTS_RELATIVE)?;
         }

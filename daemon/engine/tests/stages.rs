@@ -9,7 +9,7 @@ use easel_domain::engine::{
     DenoiseSpec, Denoiser as _, Denoising as _, EncodeSpec, Encoder as _, Engine as _, Interrupt, StageControl,
     StageError, StageHooks, StageValue, Vae as _,
 };
-use easel_domain::{Mode, Reason, RgbImage, Size};
+use easel_domain::{KeptKind, Mode, Reason, Reused, RgbImage, Size};
 use easel_engine::embedded;
 use easel_engine::engine::{Denoiser, Denoising, DreamLiteEngine, Encoder, Keep, Settings};
 use easel_engine::values::{Latents, PromptEmbeds};
@@ -60,7 +60,7 @@ fn denoiser() -> (Denoiser, PromptEmbeds) {
     let prompt =
         EncodeSpec { mode: Mode::Generate, prompt: "a red circle".into(), negative_prompt: String::new(), image: None };
     let mut encoder = engine().load_encoder(embedded::NAME, &StageControl::detached()).expect("the encoder");
-    let embeds = encoder.encode(&prompt, &StageControl::detached()).expect("embeddings");
+    let (embeds, _) = encoder.encode(&prompt, &StageControl::detached()).expect("embeddings");
     (denoiser, embeds)
 }
 
@@ -199,14 +199,21 @@ fn what_is_kept_of_a_canvas_changes_no_bit_and_saves_its_reading() {
         [cold, warm].map(|engine| engine.load_encoder(embedded::NAME, &StageControl::detached()).expect("the encoder"));
     let encode = |encoder: &mut Encoder, spec: &EncodeSpec| {
         let control = Hooks::after(u32::MAX);
-        let embeds = encoder.encode(spec, &StageControl::new(control.clone())).expect("embeddings");
+        let (embeds, reused) = encoder.encode(spec, &StageControl::new(control.clone())).expect("embeddings");
         let bits: Vec<f32> = embeds.branches()[0].flatten_all().and_then(|t| t.to_vec1()).expect("values");
-        (bits, u32::MAX - control.left.load(Ordering::Relaxed))
+        (bits, u32::MAX - control.left.load(Ordering::Relaxed), reused)
     };
     let mut layers = Vec::new();
-    for spec in [spec("make it red", 9), spec("make it blue", 9), spec("make it red", 9), spec("make it red", 8)] {
-        let ((expected, all), (kept, read)) = (encode(&mut cold_encoder, &spec), encode(&mut warm_encoder, &spec));
+    for (spec, known) in [
+        (spec("make it red", 9), Reused::Nothing),
+        (spec("make it blue", 9), Reused::Part),
+        (spec("make it red", 9), Reused::All),
+        (spec("make it red", 8), Reused::Nothing),
+    ] {
+        let (expected, all, nothing) = encode(&mut cold_encoder, &spec);
+        let (kept, read, reused) = encode(&mut warm_encoder, &spec);
         assert_eq!(kept, expected, "{}", spec.prompt);
+        assert_eq!((nothing, reused), (Reused::Nothing, known), "{}", spec.prompt);
         layers.push((all, read));
     }
     let all = layers[0].0;
@@ -218,10 +225,41 @@ fn what_is_kept_of_a_canvas_changes_no_bit_and_saves_its_reading() {
         [cold, warm].map(|engine| engine.load_vae(embedded::NAME, &StageControl::detached()).expect("the VAE"));
     for (value, size) in [(9, SIZE), (9, SIZE), (9, Size { width: 48, height: 64 }), (8, SIZE)] {
         let [cold, warm] = [&mut cold_vae, &mut warm_vae]
-            .map(|vae| values(&vae.encode(&picture(value), size, &StageControl::detached()).expect("latents")));
+            .map(|vae| values(&vae.encode(&picture(value), size, &StageControl::detached()).expect("latents").0));
         assert_eq!(cold, warm, "{value} at {size}");
     }
     let stopped = StageControl::new(Hooks::after(0));
     assert!(warm_vae.encode(&picture(9), SIZE, &stopped).is_ok(), "kept latents are not computed again");
     assert!(cold_vae.encode(&picture(9), SIZE, &stopped).is_err());
+}
+
+#[test]
+fn what_was_prepared_is_found_listed_and_cleared() {
+    let engine = engine();
+    let mut encoder = engine.load_encoder(embedded::NAME, &StageControl::detached()).expect("the encoder");
+    let image = RgbImage::new(64, 48, vec![7; 64 * 48 * 3]).expect("a picture");
+    let spec = |prompt: &str| EncodeSpec {
+        mode: Mode::Edit,
+        prompt: prompt.into(),
+        negative_prompt: String::new(),
+        image: Some(image.clone()),
+    };
+    let control = StageControl::detached();
+    let prepare = |encoder: &mut Encoder, prompt: &str| encoder.prepare(&spec(prompt), &control).expect("it is read");
+    assert_eq!(prepare(&mut encoder, " "), Reused::Nothing, "the canvas is read");
+    assert_eq!(prepare(&mut encoder, ""), Reused::All, "and known then");
+    assert_eq!(prepare(&mut encoder, "make it red"), Reused::Part);
+    let (_, reused) = encoder.encode(&spec("make it red"), &control).expect("embeddings");
+    assert_eq!(reused, Reused::All);
+
+    let kinds: Vec<_> = engine.kept().iter().map(|cache| (cache.kind, cache.entries.len())).collect();
+    assert_eq!(kinds, [(KeptKind::Prefix, 1), (KeptKind::PromptEmbeds, 1)]);
+    let held: u64 = engine.kept().iter().map(|cache| cache.bytes()).sum();
+    assert!(engine.kept().iter().all(|cache| cache.bytes() > 0 && cache.entries[0].picture.is_some()));
+    assert_eq!(engine.clear_kept(Some("another")), 0);
+    assert_eq!(engine.clear_kept(Some(embedded::NAME)), held);
+    let (_, reused) = encoder.encode(&spec("make it red"), &control).expect("embeddings");
+    assert_eq!(reused, Reused::Nothing);
+    drop(encoder);
+    assert!(engine.kept().is_empty(), "what an unloaded network kept is gone with it");
 }

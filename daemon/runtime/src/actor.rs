@@ -8,5 +8,7 @@ pub(crate) mod network;
 pub(crate) mod thread;
 
 pub(crate) use mailbox::Control;
-pub(crate) use network::{DenoiserKind, DenoiserOutput, DenoiserTask, EncoderKind, VaeKind, VaeOutput, VaeTask};
+pub(crate) use network::{
+    DenoiserKind, DenoiserOutput, DenoiserTask, EncoderKind, EncoderTask, VaeKind, VaeOutput, VaeTask,
+};
 pub(crate) use thread::{ActorContext, ActorHandle, Assignment, Report, spawn};

@@ -13,7 +13,7 @@ use easel_domain::engine::Engine;
 use easel_domain::{Error, GenerationId, RgbImage};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::actor::{ActorHandle, DenoiserOutput, DenoiserTask, Report, VaeOutput, VaeTask};
+use crate::actor::{ActorHandle, DenoiserOutput, DenoiserTask, EncoderTask, Report, VaeOutput, VaeTask};
 use crate::blobs::BlobHandle;
 use crate::hub::{GoneBoard, Hub, WatchCounts};
 use crate::pixels::PixelPool;
@@ -50,7 +50,7 @@ pub(crate) struct Reply {
 
 /// The dispatcher's ends of the three actors.
 pub(crate) struct Actors<E: Engine> {
-    pub(crate) encoder: ActorHandle<easel_domain::engine::EncodeSpec>,
+    pub(crate) encoder: ActorHandle<EncoderTask>,
     pub(crate) denoiser: ActorHandle<DenoiserTask<E>>,
     pub(crate) vae: ActorHandle<VaeTask<E::Latents>>,
 }
@@ -221,8 +221,8 @@ impl<E: Engine> Dispatcher<E> {
         let command = match report {
             Report::Core(command) => command,
             Report::Encoder(mut done) => {
-                if let (Some(job), Some(embeds)) = (self.jobs.get_mut(&done.key), done.output.take()) {
-                    job.embeds = Some(embeds);
+                if let (Some(job), Some(output)) = (self.jobs.get_mut(&done.key), done.output.take()) {
+                    job.embeds = output.embeds;
                 }
                 job::done(*done)
             }
@@ -236,7 +236,7 @@ impl<E: Engine> Dispatcher<E> {
             Report::Vae(mut done) => {
                 if let (Some(job), Some(output)) = (self.jobs.get_mut(&done.key), done.output.take()) {
                     match output {
-                        VaeOutput::Latents(latents) => job.image_latents = Some(latents),
+                        VaeOutput::Latents(latents, _) => job.image_latents = Some(latents),
                         VaeOutput::Picture(picture) => job.decoded(done.work, picture),
                     }
                 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, ModelInfo, Pipeline, Reason, Size};
+use easel_domain::{Error, KeptCache, ModelInfo, Pipeline, Reason, Size};
 
 pub use networks::{DrillDenoiser, DrillDenoising, DrillEmbeds, DrillEncoder, DrillLatents, DrillVae};
 pub use script::{DrillFault, DrillStage, Fault, Interval};
@@ -140,6 +140,14 @@ impl Engine for DrillEngine {
         let alive =
             models.iter().find(|known| known.info.name == model).map_or(0, |known| Arc::strong_count(&known.alive) - 1);
         (alive * size_of::<Network>()) as u64
+    }
+
+    fn kept(&self) -> Vec<KeptCache> {
+        Vec::new()
+    }
+
+    fn clear_kept(&self, _model: Option<&str>) -> u64 {
+        0
     }
 
     fn devices(&self) -> [DeviceKind; 3] {

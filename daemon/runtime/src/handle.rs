@@ -1,6 +1,7 @@
 //! The handle of the runtime: what the server calls.
 
 mod catalogue;
+mod conditioning;
 mod models;
 mod start;
 mod system;
@@ -10,7 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Snapshot, State};
-use easel_domain::{BlobHash, Error, GenerationId, GenerationRequest, Mode, ModelInfo, Reason, RunPolicy, resolve};
+use easel_domain::{
+    BlobHash, Error, GenerationId, GenerationRequest, Mode, ModelInfo, Reason, RunPolicy, Size, resolve,
+};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::blobs::BlobHandle;
@@ -21,6 +24,7 @@ use crate::scheduler::{Answer, Command, NewGeneration, unknown_generation, unkno
 use crate::{Blob, BlobInfo, Polled, RuntimeConfig, UploadState, Watch};
 use catalogue::Catalogue;
 
+pub use conditioning::Prepared;
 pub use models::LoadWatch;
 
 /// Answer to [`Runtime::create`].
@@ -105,7 +109,7 @@ impl Runtime {
         let older = |id: &GenerationId| before.as_ref().is_none_or(|before| id < before);
         let wanted = |state: State| states.is_empty() || states.contains(&state);
         let mut hubs: Vec<_> = self.0.hubs.iter().map(|entry| Arc::clone(entry.value())).collect();
-        hubs.retain(|hub| older(hub.id()) && wanted(hub.state()));
+        hubs.retain(|hub| older(hub.id()) && wanted(hub.state()) && !hub.is_preparation());
         // Ids begin with the time at which they were given.
         hubs.sort_by(|one, other| other.id().cmp(one.id()));
         let page: Vec<_> = hubs.iter().take(page_size.max(1)).map(|hub| hub.snapshot()).collect();
@@ -176,7 +180,19 @@ impl Runtime {
         }
         let model = self.model_info(request.model.as_deref())?;
         let drawn_seed = draw_seed();
-        let (plan, source) = self.resolve(&request, &model, drawn_seed).await?;
+        let settle = |source| resolve::resolve(&request, &model, source, drawn_seed);
+        let (plan, source) = self.resolve(&request, settle).await?;
+        self.admit(request, policy, (plan, source), attach).await
+    }
+
+    /// Hands a settled request to the core.
+    async fn admit(
+        &self,
+        request: GenerationRequest,
+        policy: RunPolicy,
+        (plan, source): (resolve::Plan, Option<Source>),
+        attach: bool,
+    ) -> Result<(Created, Option<Result<Watch, Error>>), Error> {
         let id = GenerationId::new(format!("gen_{}", uuid::Uuid::now_v7().simple()));
         let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
         let new = NewGeneration { id, request, policy, plan, source_bytes };
@@ -194,16 +210,15 @@ impl Runtime {
     async fn resolve(
         &self,
         request: &GenerationRequest,
-        model: &ModelInfo,
-        drawn_seed: u64,
+        settle: impl Fn(Option<Size>) -> Result<resolve::Plan, Error>,
     ) -> Result<(resolve::Plan, Option<Source>), Error> {
         let Some(hash) = request.image.filter(|_| request.mode != Some(Mode::Generate)) else {
-            return Ok((resolve::resolve(request, model, None, drawn_seed)?, None));
+            return Ok((settle(None)?, None));
         };
         let blob = self.0.blobs.get(hash).await?.bytes;
         let bytes = Arc::clone(&blob);
         let (size, _) = self.0.pool.run(move || pixels::probe(&bytes)).await;
-        let plan = resolve::resolve(request, model, Some(size?), drawn_seed)?;
+        let plan = settle(Some(size?))?;
         let bytes = Arc::clone(&blob);
         let (picture, _) = self.0.pool.run(move || pixels::load(&bytes)).await;
         Ok((plan, Some(Source { picture: picture?, blob })))

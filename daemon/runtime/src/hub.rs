@@ -123,6 +123,10 @@ impl Hub {
         self.lock().snapshot.clone()
     }
 
+    pub(crate) fn is_preparation(&self) -> bool {
+        self.lock().snapshot.plan.is_preparation()
+    }
+
     pub(crate) fn state(&self) -> State {
         self.lock().snapshot.state
     }

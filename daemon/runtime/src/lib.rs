@@ -36,7 +36,7 @@ mod watch;
 
 pub use blobs::{Blob, BlobInfo, UploadState};
 pub use config::RuntimeConfig;
-pub use handle::{Created, LoadWatch, Runtime};
+pub use handle::{Created, LoadWatch, Prepared, Runtime};
 pub use status::{
     BlobStatus, EndCounts, MemoryStatus, ModelState, ModelStatus, RuntimeStatus, StageHealth, StageStatus,
 };

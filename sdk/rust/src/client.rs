@@ -137,6 +137,24 @@ impl Easel {
         Ok(self.system().get_status(v1::GetStatusRequest {}).await?.into_inner())
     }
 
+    /// Reads prompt and picture of a request for later, so that its generation finds them: to be called while a user still
+    /// types. The prompt may be empty. Dropping the future stops the reading.
+    pub async fn prepare(&self, spec: v1::GenerationSpec) -> Result<v1::PrepareConditioningResponse, Error> {
+        let request = v1::PrepareConditioningRequest { spec: Some(spec) };
+        Ok(self.system().prepare_conditioning(request).await?.into_inner())
+    }
+
+    /// What the loaded models keep between generations.
+    pub async fn kept(&self) -> Result<Vec<v1::KeptCache>, Error> {
+        Ok(self.system().list_conditioning(v1::ListConditioningRequest {}).await?.into_inner().caches)
+    }
+
+    /// Drops what a model (`None`: all) keeps between generations; bytes that this frees.
+    pub async fn clear_kept(&self, model: Option<String>) -> Result<u64, Error> {
+        let request = v1::ClearConditioningRequest { model: model.unwrap_or_default() };
+        Ok(self.system().clear_conditioning(request).await?.into_inner().freed_bytes)
+    }
+
     /// Limits, defaults and models.
     pub async fn capabilities(&self) -> Result<v1::GetCapabilitiesResponse, Error> {
         Ok(self.system().get_capabilities(v1::GetCapabilitiesRequest {}).await?.into_inner())

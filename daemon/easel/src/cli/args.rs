@@ -96,6 +96,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<ModelsAction>,
     },
+    /// Show or clear what loaded models keep between generations
+    ///
+    /// What was read of a canvas, whole prompts and source latents make the next instruction on the same picture faster.
+    Cache {
+        #[command(subcommand)]
+        action: Option<CacheAction>,
+    },
     /// Cancel a generation of the running daemon by its id
     Cancel {
         /// Id, as `generate --json` and the log give it
@@ -107,6 +114,18 @@ pub(crate) enum Command {
     ///
     /// Defaults are overridden by the configuration file, that by the environment (EASEL_PORT=8000), that by flags.
     Config(Box<SettingsArgs>),
+}
+
+/// What `cache` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheAction {
+    /// List what is kept (this is what `easel cache` does)
+    List,
+    /// Drop what is kept and free its memory
+    Clear {
+        /// Name of the model [default: all]
+        model: Option<String>,
+    },
 }
 
 /// What `models` does.

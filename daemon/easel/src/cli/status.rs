@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use easel_sdk::proto::{self, GetStatusResponse};
 use serde_json::{Value, json};
 
-use super::Context;
 use super::session::Session;
+use super::{Context, cache};
 use crate::exit::Failure;
 use crate::output::words;
 
@@ -43,6 +43,10 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         output.line(&format!("files {} ({bytes}), uploads {}", blobs.count, blobs.uploads));
     }
     let rows = status.stages.iter().map(stage_row).collect();
+    let kept: Vec<_> = status.kept.iter().filter(|cache| cache.count > 0).map(cache::row).collect();
+    if !kept.is_empty() {
+        output.table(&cache::HEADINGS, kept);
+    }
     output.table(&["stage", "health", "device", "waiting", "busy", "restarts", "works on"], rows);
     Ok(())
 }
@@ -97,6 +101,7 @@ fn as_json(status: &GetStatusResponse) -> Value {
         },
         "blobs": {"count": blobs.count, "bytes": blobs.bytes, "uploads": blobs.uploads},
         "ended": {"succeeded": ended.succeeded, "failed": ended.failed, "cancelled": ended.cancelled},
+        "kept": status.kept.iter().map(cache::as_json).collect::<Vec<_>>(),
         "stages": stages,
     })
 }

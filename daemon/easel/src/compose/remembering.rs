@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, ModelInfo, Reason};
+use easel_domain::{Error, KeptCache, ModelInfo, Reason};
 
 use super::models_file::ModelsFile;
 
@@ -56,6 +56,14 @@ impl<E: Engine> Engine for Remembering<E> {
 
     fn resident_bytes(&self, model: &str) -> u64 {
         self.engine.resident_bytes(model)
+    }
+
+    fn kept(&self) -> Vec<KeptCache> {
+        self.engine.kept()
+    }
+
+    fn clear_kept(&self, model: Option<&str>) -> u64 {
+        self.engine.clear_kept(model)
     }
 
     fn devices(&self) -> [DeviceKind; 3] {

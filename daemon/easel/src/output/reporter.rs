@@ -162,7 +162,12 @@ impl Reporter {
         }
         let computed = |timing: &proto::StageTiming| {
             let time = timing.computed.and_then(|time| Duration::try_from(time).ok()).unwrap_or_default();
-            format!("{} {}", words::stage(timing.stage()).replace('_', " "), words::duration(time))
+            let known = match timing.reused() {
+                proto::Reused::All => " (known)",
+                proto::Reused::Part => " (canvas known)",
+                _ => "",
+            };
+            format!("{} {}{known}", words::stage(timing.stage()).replace('_', " "), words::duration(time))
         };
         let stages: Vec<_> = done.timings.iter().map(computed).collect();
         self.output.note(&format!("done in {}: {}", words::duration(done.total), stages.join(", ")));

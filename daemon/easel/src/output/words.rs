@@ -28,13 +28,21 @@ pub(crate) fn progress(progress: &proto::Progress) -> Value {
 
 /// Time of each stage.
 pub(crate) fn timings(timings: &[proto::StageTiming]) -> Value {
-    let ms = |time: Option<prost_types::Duration>| {
-        time.and_then(|time| Duration::try_from(time).ok()).map(|time| time.as_secs_f64() * 1000.0)
+    let ms = |time| seconds(time).map(|seconds| seconds * 1000.0);
+    let timing = |t: &proto::StageTiming| {
+        json!({
+            "stage": stage(t.stage()),
+            "waited_ms": ms(t.waited),
+            "computed_ms": ms(t.computed),
+            "reused": lower(t.reused().as_str_name(), "REUSED_"),
+        })
     };
-    timings
-        .iter()
-        .map(|t| json!({"stage": stage(t.stage()), "waited_ms": ms(t.waited), "computed_ms": ms(t.computed)}))
-        .collect()
+    timings.iter().map(timing).collect()
+}
+
+/// A time of the protocol in seconds.
+pub(crate) fn seconds(time: Option<prost_types::Duration>) -> Option<f64> {
+    time.and_then(|time| Duration::try_from(time).ok()).map(|time| time.as_secs_f64())
 }
 
 /// A gRPC code as it stands in its specification.

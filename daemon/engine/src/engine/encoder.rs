@@ -3,14 +3,14 @@
 
 use candle_core::Device;
 use easel_domain::engine::{self, EncodeSpec, StageControl, StageError, StageValue};
-use easel_domain::{Mode, Pipeline};
+use easel_domain::{KeptKind, Mode, Pipeline, Reused, RgbImage};
 
 use super::Settings;
 use super::residency::Resident;
 use crate::checkpoint::Checkpoint;
 use crate::conditioning::{Conditioner, EncodeRequest, Prefix};
 use crate::error::{LoadError, Result};
-use crate::kept::{Kept, PictureKey};
+use crate::kept::{Kept, KeptList, Key, PictureKey};
 use crate::pass::Pass;
 use crate::values::PromptEmbeds;
 
@@ -19,23 +19,53 @@ pub struct Encoder {
     conditioner: Conditioner,
     pipeline: Pipeline,
     prefixes: Kept<Canvas, Prefix>,
-    prompts: Kept<(Canvas, String, String), PromptEmbeds>,
+    prompts: Kept<Prompt, PromptEmbeds>,
     _resident: Resident,
 }
 
 /// What a prefix depends on: the mode's template, and the picture of an edit.
-type Canvas = (Mode, Option<PictureKey>);
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Canvas {
+    mode: Mode,
+    picture: Option<PictureKey>,
+}
+
+/// What whole embeddings depend on.
+#[derive(Debug, PartialEq)]
+struct Prompt {
+    canvas: Canvas,
+    prompt: String,
+    negative_prompt: String,
+}
+
+impl Key for Canvas {
+    const KIND: KeptKind = KeptKind::Prefix;
+
+    fn picture(&self) -> Option<PictureKey> {
+        self.picture
+    }
+}
+
+impl Key for Prompt {
+    const KIND: KeptKind = KeptKind::PromptEmbeds;
+
+    fn picture(&self) -> Option<PictureKey> {
+        self.canvas.picture
+    }
+}
 
 impl Encoder {
     pub(super) fn load(
         checkpoint: &Checkpoint,
         pipeline: Pipeline,
         settings: &Settings,
+        kept: &KeptList,
         resident: Resident,
     ) -> std::result::Result<Self, LoadError> {
         let conditioner = Conditioner::load(checkpoint, &settings.conditioning, &settings.devices.encoder)?;
         resident.set_parameters(conditioner.parameters());
-        let (prefixes, prompts) = (Kept::new(settings.keep.prefix_bytes), Kept::new(settings.keep.prompt_bytes));
+        let prefixes = Kept::new(settings.keep.prefix_bytes, kept);
+        let prompts = Kept::new(settings.keep.prompt_bytes, kept);
         Ok(Self { conditioner, pipeline, prefixes, prompts, _resident: resident })
     }
 
@@ -56,12 +86,11 @@ impl Encoder {
         Err(LoadError::config("unet/config.json", what))
     }
 
-    fn encode_spec(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<PromptEmbeds> {
-        let image = spec.image.as_ref().filter(|_| spec.mode == Mode::Edit);
-        let canvas: Canvas = (spec.mode, image.map(PictureKey::of));
-        let key = (canvas, spec.prompt.clone(), spec.negative_prompt.clone());
+    fn encode_spec(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<(PromptEmbeds, Reused)> {
+        let (image, canvas) = canvas_of(spec);
+        let key = Prompt { canvas, prompt: spec.prompt.clone(), negative_prompt: spec.negative_prompt.clone() };
         if let Some(embeds) = self.prompts.get(&key) {
-            return Ok(embeds);
+            return Ok((embeds, Reused::All));
         }
         let request = EncodeRequest {
             mode: spec.mode,
@@ -71,6 +100,7 @@ impl Encoder {
             image,
         };
         let kept = self.prefixes.get(&canvas);
+        let reused = if kept.is_some() { Reused::Part } else { Reused::Nothing };
         let (encoded, prefix) = self.conditioner.encode_keeping(&request, kept, &mut Pass::new(control))?;
         let bytes = prefix.size_bytes();
         self.prefixes.put(canvas, prefix, bytes);
@@ -78,14 +108,42 @@ impl Encoder {
         let lengths: Vec<usize> = mask.iter().map(|row| row.iter().filter(|kept| **kept != 0).count()).collect();
         let embeds = PromptEmbeds::from_padded(&encoded.embeds, &lengths)?;
         self.prompts.put(key, embeds.clone(), embeds.size_bytes());
-        Ok(embeds)
+        Ok((embeds, reused))
     }
+
+    fn prepare_spec(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<Reused> {
+        if !spec.prompt.trim().is_empty() {
+            return Ok(self.encode_spec(spec, control)?.1);
+        }
+        let (image, canvas) = canvas_of(spec);
+        if self.prefixes.get(&canvas).is_some() {
+            return Ok(Reused::All);
+        }
+        let prefix = self.conditioner.prefix(spec.mode, image, &mut Pass::new(control))?;
+        let bytes = prefix.size_bytes();
+        self.prefixes.put(canvas, prefix, bytes);
+        Ok(Reused::Nothing)
+    }
+}
+
+/// The source picture as far as the mode reads it, and what stands for it.
+fn canvas_of(spec: &EncodeSpec) -> (Option<&RgbImage>, Canvas) {
+    let image = spec.image.as_ref().filter(|_| spec.mode == Mode::Edit);
+    (image, Canvas { mode: spec.mode, picture: image.map(PictureKey::of) })
 }
 
 impl engine::Encoder for Encoder {
     type PromptEmbeds = PromptEmbeds;
 
-    fn encode(&mut self, spec: &EncodeSpec, control: &StageControl) -> std::result::Result<PromptEmbeds, StageError> {
+    fn encode(
+        &mut self,
+        spec: &EncodeSpec,
+        control: &StageControl,
+    ) -> std::result::Result<(PromptEmbeds, Reused), StageError> {
         Ok(self.encode_spec(spec, control)?)
+    }
+
+    fn prepare(&mut self, spec: &EncodeSpec, control: &StageControl) -> std::result::Result<Reused, StageError> {
+        Ok(self.prepare_spec(spec, control)?)
     }
 }

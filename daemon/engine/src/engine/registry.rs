@@ -13,6 +13,7 @@ use super::encoder::Encoder;
 use super::residency::Residency;
 use crate::checkpoint::Checkpoint;
 use crate::error::LoadError;
+use crate::kept::KeptList;
 use crate::scheduler::FlowMatchEuler;
 use crate::unet::UNet;
 use crate::vae::TinyVae;
@@ -33,6 +34,8 @@ pub(super) struct Model {
     pub(super) info: ModelInfo,
     pub(super) checkpoint: Checkpoint,
     pub(super) residency: Residency,
+    /// What its loaded networks keep between generations.
+    pub(super) kept: KeptList,
 }
 
 /// What the maker of a model says about it.
@@ -59,6 +62,10 @@ struct ModelIndex {
 }
 
 impl Registry {
+    pub(super) fn all(&self) -> Vec<Model> {
+        self.models.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn infos(&self) -> Vec<ModelInfo> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
         models.iter().map(|model| model.info.clone()).collect()
@@ -90,7 +97,12 @@ impl Registry {
         if models.iter().any(|model| model.info.name == name) {
             return Err(taken(name));
         }
-        models.push(Model { info: info.clone(), checkpoint, residency: Residency::default() });
+        models.push(Model {
+            info: info.clone(),
+            checkpoint,
+            residency: Residency::default(),
+            kept: KeptList::default(),
+        });
         Ok(info)
     }
 }

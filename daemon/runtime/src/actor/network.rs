@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use easel_domain::engine::{
     DenoiseSpec, Denoiser, Denoising, EncodeSpec, Encoder, Engine, StageControl, StageError, StageValue, Vae,
 };
-use easel_domain::{PreviewKind, RgbImage, Size};
+use easel_domain::{PreviewKind, Reused, RgbImage, Size};
 
 use super::thread::{Finished, Report};
 use crate::scheduler::{ActorKind, Outcome};
@@ -35,12 +35,25 @@ pub(crate) trait Kind<E: Engine>: Send + 'static {
     fn report(finished: Finished<Self::Output>) -> Report<E>;
 }
 
+/// A prompt to read.
+pub(crate) struct EncoderTask {
+    pub(crate) spec: EncodeSpec,
+    /// Only read it for later.
+    pub(crate) prepare: bool,
+}
+
+pub(crate) struct EncoderOutput<E: Engine> {
+    /// `None` after a preparation.
+    pub(crate) embeds: Option<E::PromptEmbeds>,
+    reused: Reused,
+}
+
 pub(crate) struct EncoderKind<E>(PhantomData<fn() -> E>);
 
 impl<E: Engine> Kind<E> for EncoderKind<E> {
     type Network = E::Encoder;
-    type Task = EncodeSpec;
-    type Output = E::PromptEmbeds;
+    type Task = EncoderTask;
+    type Output = EncoderOutput<E>;
 
     const KIND: ActorKind = ActorKind::Encoder;
 
@@ -48,15 +61,24 @@ impl<E: Engine> Kind<E> for EncoderKind<E> {
         engine.load_encoder(model, control)
     }
 
-    fn run(network: &mut E::Encoder, task: EncodeSpec, control: &StageControl) -> Result<E::PromptEmbeds, StageError> {
-        network.encode(&task, control)
+    fn run(
+        network: &mut E::Encoder,
+        task: EncoderTask,
+        control: &StageControl,
+    ) -> Result<EncoderOutput<E>, StageError> {
+        if task.prepare {
+            return Ok(EncoderOutput { embeds: None, reused: network.prepare(&task.spec, control)? });
+        }
+        let (embeds, reused) = network.encode(&task.spec, control)?;
+        Ok(EncoderOutput { embeds: Some(embeds), reused })
     }
 
-    fn outcome(output: &E::PromptEmbeds) -> Outcome {
-        Outcome::Value { bytes: output.size_bytes() }
+    fn outcome(output: &EncoderOutput<E>) -> Outcome {
+        let bytes = output.embeds.as_ref().map_or(0, StageValue::size_bytes);
+        Outcome::Value { bytes, reused: output.reused }
     }
 
-    fn report(finished: Finished<E::PromptEmbeds>) -> Report<E> {
+    fn report(finished: Finished<EncoderOutput<E>>) -> Report<E> {
         Report::Encoder(Box::new(finished))
     }
 }
@@ -131,7 +153,7 @@ pub(crate) enum VaeTask<L> {
 }
 
 pub(crate) enum VaeOutput<L> {
-    Latents(L),
+    Latents(L, Reused),
     Picture(RgbImage),
 }
 
@@ -155,7 +177,10 @@ impl<E: Engine> Kind<E> for VaeKind<E> {
     ) -> Result<VaeOutput<E::Latents>, StageError> {
         control.checkpoint()?;
         Ok(match task {
-            VaeTask::Encode { image, size } => VaeOutput::Latents(network.encode(&image, size, control)?),
+            VaeTask::Encode { image, size } => {
+                let (latents, reused) = network.encode(&image, size, control)?;
+                VaeOutput::Latents(latents, reused)
+            }
             VaeTask::Decode { latents } => VaeOutput::Picture(network.decode(&latents, control)?),
             VaeTask::Preview { latents, kind: PreviewKind::Decoded } => {
                 VaeOutput::Picture(network.decode(&latents, control)?)
@@ -167,11 +192,12 @@ impl<E: Engine> Kind<E> for VaeKind<E> {
     }
 
     fn outcome(output: &VaeOutput<E::Latents>) -> Outcome {
-        let bytes = match output {
-            VaeOutput::Latents(latents) => latents.size_bytes(),
-            VaeOutput::Picture(picture) => picture.pixels().len() as u64,
-        };
-        Outcome::Value { bytes }
+        match output {
+            VaeOutput::Latents(latents, reused) => Outcome::Value { bytes: latents.size_bytes(), reused: *reused },
+            VaeOutput::Picture(picture) => {
+                Outcome::Value { bytes: picture.pixels().len() as u64, reused: Reused::Nothing }
+            }
+        }
     }
 
     fn report(finished: Finished<VaeOutput<E::Latents>>) -> Report<E> {

@@ -14,7 +14,7 @@ use tracing::Span;
 use super::core::{ActorCore, Decision, Input};
 use super::hooks::{HookParts, Hooks, Pulse, Tell};
 use super::mailbox::{Control, Letter, Mailbox};
-use super::network::{DenoiserOutput, Kind, VaeOutput};
+use super::network::{DenoiserOutput, EncoderOutput, Kind, VaeOutput};
 use crate::StageHealth;
 use crate::scheduler::{Command, JobKey, ModelNews, Outcome, Took, Urgency, Work};
 use crate::slots::ComputeSlots;
@@ -43,7 +43,7 @@ pub(crate) struct Finished<O> {
 
 /// What the dispatcher is told by the actors and the pixel pool.
 pub(crate) enum Report<E: Engine> {
-    Encoder(Box<Finished<E::PromptEmbeds>>),
+    Encoder(Box<Finished<EncoderOutput<E>>>),
     Denoiser(Box<Finished<DenoiserOutput<E>>>),
     Vae(Box<Finished<VaeOutput<E::Latents>>>),
     /// Something for the core alone.

@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::Source;
 use crate::actor::thread::Finished;
-use crate::actor::{DenoiserTask, VaeTask};
+use crate::actor::{DenoiserTask, EncoderTask, VaeTask};
 use crate::hub::Hub;
 use crate::scheduler::{Command, Work};
 use crate::stop::StopToken;
@@ -66,13 +66,14 @@ impl<E: Engine> Job<E> {
         }
     }
 
-    pub(super) fn encode_task(&self) -> EncodeSpec {
-        EncodeSpec {
+    pub(super) fn encode_task(&self) -> EncoderTask {
+        let spec = EncodeSpec {
             mode: self.plan.mode,
             prompt: self.plan.prompt.clone(),
             negative_prompt: self.plan.negative_prompt.clone(),
             image: self.source.clone(),
-        }
+        };
+        EncoderTask { spec, prepare: self.plan.is_preparation() }
     }
 
     /// `None` when a value that the work needs is not there.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use easel_domain::engine::{
     DenoiseSpec, Denoiser, Denoising, DeviceKind, EncodeSpec, Encoder, StageControl, StageError, StageValue, Vae,
 };
-use easel_domain::{Error, Reason, RgbImage, Size};
+use easel_domain::{Error, Reason, Reused, RgbImage, Size};
 
 use super::picture::{self, Grid};
 use super::script::{DrillStage, Part, Script};
@@ -67,7 +67,7 @@ impl DrillEncoder {
 impl Encoder for DrillEncoder {
     type PromptEmbeds = DrillEmbeds;
 
-    fn encode(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<DrillEmbeds, StageError> {
+    fn encode(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<(DrillEmbeds, Reused), StageError> {
         let config = self.0.script.config();
         let cost = (config.encode_layers, config.encode_layer);
         let finite = self.0.script.compute(DrillStage::Encode, &spec.prompt, cost, control)?;
@@ -76,7 +76,13 @@ impl Encoder for DrillEncoder {
         if let Some(image) = &spec.image {
             hash ^= picture::hash(image.pixels());
         }
-        Ok(DrillEmbeds { hash, prompt: spec.prompt.as_str().into(), finite, device: config.devices[0] })
+        let embeds = DrillEmbeds { hash, prompt: spec.prompt.as_str().into(), finite, device: config.devices[0] };
+        Ok((embeds, Reused::Nothing))
+    }
+
+    /// Takes the time that encoding takes, and keeps nothing.
+    fn prepare(&mut self, spec: &EncodeSpec, control: &StageControl) -> Result<Reused, StageError> {
+        Ok(self.encode(spec, control)?.1)
     }
 }
 
@@ -197,12 +203,18 @@ impl DrillVae {
 impl Vae for DrillVae {
     type Latents = DrillLatents;
 
-    fn encode(&mut self, image: &RgbImage, size: Size, control: &StageControl) -> Result<DrillLatents, StageError> {
+    fn encode(
+        &mut self,
+        image: &RgbImage,
+        size: Size,
+        control: &StageControl,
+    ) -> Result<(DrillLatents, Reused), StageError> {
         let config = self.0.script.config();
         let cost = (config.vae_strips, config.vae_strip);
         let finite = self.0.script.compute(DrillStage::EncodeImage, "", cost, control)?;
         let grid = Arc::new(Grid::from_picture(image, size));
-        Ok(DrillLatents { grid, prompt: "".into(), finite, device: config.devices[2] })
+        let latents = DrillLatents { grid, prompt: "".into(), finite, device: config.devices[2] };
+        Ok((latents, Reused::Nothing))
     }
 
     fn decode(&mut self, latents: &DrillLatents, control: &StageControl) -> Result<RgbImage, StageError> {

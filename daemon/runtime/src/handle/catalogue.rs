@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use easel_domain::engine::{DeviceKind, Engine};
-use easel_domain::{Error, ModelInfo};
+use easel_domain::{Error, KeptCache, ModelInfo};
 
 /// The parts of an engine that do not depend on its types.
 pub(crate) trait Catalogue: Send + Sync {
     fn models(&self) -> Vec<ModelInfo>;
     fn add_model(&self, folder: &Path, name: &str) -> Result<ModelInfo, Error>;
     fn resident_bytes(&self, model: &str) -> u64;
+    fn kept(&self) -> Vec<KeptCache>;
+    fn clear_kept(&self, model: Option<&str>) -> u64;
     fn devices(&self) -> [DeviceKind; 3];
 }
 
@@ -24,6 +26,14 @@ impl<E: Engine> Catalogue for E {
 
     fn resident_bytes(&self, model: &str) -> u64 {
         Engine::resident_bytes(self, model)
+    }
+
+    fn kept(&self) -> Vec<KeptCache> {
+        Engine::kept(self)
+    }
+
+    fn clear_kept(&self, model: Option<&str>) -> u64 {
+        Engine::clear_kept(self, model)
     }
 
     fn devices(&self) -> [DeviceKind; 3] {

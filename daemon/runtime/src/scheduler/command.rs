@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Event, Progress, ResultImage, Snapshot};
 use easel_domain::{
-    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, RunPolicy,
+    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, Reused, RunPolicy,
 };
 
 use crate::{EndCounts, ModelState, StageHealth};
@@ -98,8 +98,8 @@ pub(crate) struct NewGeneration {
 /// How a piece of work came out.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// A stage value of so many bytes lies in the driver's table now.
-    Value { bytes: u64 },
+    /// A stage value of so many bytes lies in the driver's table now; how much of it was known from before.
+    Value { bytes: u64, reused: Reused },
     /// A denoiser step is done.
     Stepped { done: u32, total: u32, bytes: u64, latents_bytes: u64 },
     /// A picture of a generation is stored.
@@ -271,8 +271,9 @@ pub(crate) fn stage_of(work: Work) -> (easel_domain::event::Stage, u32) {
         Work::EncodePrompt => (Stage::EncodePrompt, 0),
         Work::EncodeImage => (Stage::EncodeImage, 0),
         Work::Step { image, .. } => (Stage::Denoise, image),
-        Work::Decode { image } | Work::Preview { image, .. } => (Stage::Decode, image),
-        Work::Finish { image } | Work::ShowPreview { image, .. } => (Stage::Finish, image),
+        Work::Decode { image } => (Stage::Decode, image),
+        Work::Finish { image } => (Stage::Finish, image),
+        Work::Preview { image, .. } | Work::ShowPreview { image, .. } => (Stage::Preview, image),
     }
 }
 

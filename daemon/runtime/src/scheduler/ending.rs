@@ -77,10 +77,12 @@ impl Core {
     fn succeed(&mut self, key: JobKey, now: Now, fx: &mut Vec<Effect>) {
         let Some(generation) = self.active.get(&key) else { return };
         let total = now.instant.saturating_duration_since(generation.created.instant);
-        self.usual = (self.usual * 3 + total) / 4;
+        if !generation.plan.is_preparation() {
+            self.usual = (self.usual * 3 + total) / 4;
+            self.counts.succeeded += 1;
+        }
         let images: Vec<_> = generation.results.iter().flatten().cloned().collect();
         let kind = EventKind::Succeeded { images, timings: generation.timings(), total };
-        self.counts.succeeded += 1;
         self.end(key, (State::Succeeded, None, kind), now, fx);
     }
 
@@ -93,6 +95,7 @@ impl Core {
             (None, None) => return,
         };
         match state {
+            _ if generation.plan.is_preparation() => {}
             State::Failed => self.counts.failed += 1,
             _ => self.counts.cancelled += 1,
         }
@@ -118,6 +121,13 @@ impl Core {
         let bytes = snapshot.images.iter().map(|image| image.image.bytes.len() as u64).sum();
         fx.push(Effect::Publish { key, event, snapshot });
         fx.push(Effect::Close { key });
+        if was_waiting {
+            self.tell_positions(now, fx);
+        }
+        if generation.plan.is_preparation() {
+            // It has no result that anybody could ask for.
+            return fx.push(Effect::Forget { id: generation.id });
+        }
         self.ended_ids.insert(generation.id.clone());
         self.ended_bytes += bytes;
         self.ended.push_back(Ended {
@@ -127,9 +137,6 @@ impl Core {
             bytes,
         });
         self.forget(now, fx);
-        if was_waiting {
-            self.tell_positions(now, fx);
-        }
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{Progress, ResultImage, Snapshot, Stage, StageTiming, State};
-use easel_domain::{Error, GenerationId, Mode, Plan, RunPolicy};
+use easel_domain::{Error, GenerationId, Mode, Plan, Reused, RunPolicy};
 
 use super::command::{JobKey, NewGeneration, Now, Took, Urgency, Work, stage_of};
 
-const STAGES: [Stage; 5] = [Stage::EncodePrompt, Stage::EncodeImage, Stage::Denoise, Stage::Decode, Stage::Finish];
+const STAGES: [Stage; 6] =
+    [Stage::EncodePrompt, Stage::EncodeImage, Stage::Denoise, Stage::Decode, Stage::Finish, Stage::Preview];
 
 /// A stage that runs once for each generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +74,18 @@ pub(crate) struct Generation {
     pub(crate) picture_bytes: Vec<u64>,
     pub(crate) progress: Option<Progress>,
     /// Parts of the stage that runs once or decodes, as last told.
-    parts: [(u32, u32); 5],
-    timings: [(Duration, Duration); 5],
+    parts: [(u32, u32); STAGES.len()],
+    timings: [Timing; STAGES.len()],
     /// When the stage became ready to begin or go on.
-    ready_since: [Instant; 5],
+    ready_since: [Instant; STAGES.len()],
+}
+
+/// What a stage took so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Timing {
+    waited: Duration,
+    computed: Duration,
+    reused: Reused,
 }
 
 impl Generation {
@@ -108,9 +117,9 @@ impl Generation {
             picture_bytes: vec![0; pictures],
             held: HeldBytes { source: source_bytes, ..HeldBytes::default() },
             progress: None,
-            parts: [(0, 0); 5],
-            timings: [(Duration::ZERO, Duration::ZERO); 5],
-            ready_since: [now.instant; 5],
+            parts: [(0, 0); STAGES.len()],
+            timings: [Timing::default(); STAGES.len()],
+            ready_since: [now.instant; STAGES.len()],
             plan: Arc::new(plan),
         }
     }
@@ -138,7 +147,7 @@ impl Generation {
     }
 
     pub(crate) fn finished(&self) -> bool {
-        self.results.iter().all(Option::is_some)
+        self.results.iter().all(Option::is_some) && (self.conditioned() || !self.plan.is_preparation())
     }
 
     /// Bytes of all values that the driver holds.
@@ -165,23 +174,24 @@ impl Generation {
         self.ready_since[index(stage)] = now.instant;
     }
 
-    /// Notes that work begins: what it waited. Previews are not counted into the stages of the picture.
+    /// Notes that work begins: what it waited.
     pub(crate) fn started(&mut self, work: Work, now: Now) {
         self.in_flight += 1;
-        if !matches!(work, Work::Preview { .. } | Work::ShowPreview { .. }) {
-            let at = index(stage_of(work).0);
-            self.timings[at].0 += now.instant.saturating_duration_since(self.ready_since[at]);
-        }
+        let at = index(stage_of(work).0);
+        self.timings[at].waited += now.instant.saturating_duration_since(self.ready_since[at]);
+    }
+
+    /// Notes how much of what a stage makes was known from before.
+    pub(crate) fn reused(&mut self, work: Work, reused: Reused) {
+        self.timings[index(stage_of(work).0)].reused = reused;
     }
 
     /// Notes that work has come back.
     pub(crate) fn returned(&mut self, work: Work, took: Took) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if !matches!(work, Work::Preview { .. } | Work::ShowPreview { .. }) {
-            let at = index(stage_of(work).0);
-            self.timings[at].0 += took.waited;
-            self.timings[at].1 += took.computed;
-        }
+        let timing = &mut self.timings[index(stage_of(work).0)];
+        timing.waited += took.waited;
+        timing.computed += took.computed;
     }
 
     /// Notes how far a stage is and returns where the generation stands then.
@@ -228,8 +238,11 @@ impl Generation {
 
     pub(crate) fn timings(&self) -> Vec<StageTiming> {
         let all = STAGES.iter().zip(self.timings);
-        let mut timings: Vec<_> =
-            all.map(|(&stage, (waited, computed))| StageTiming { stage, waited, computed }).collect();
+        let of = |(&stage, timing): (&Stage, Timing)| {
+            let Timing { waited, computed, reused } = timing;
+            StageTiming { stage, waited, computed, reused }
+        };
+        let mut timings: Vec<_> = all.map(of).collect();
         timings.retain(|timing| {
             self.parts[index(timing.stage)].1 > 0 || !timing.computed.is_zero() || !timing.waited.is_zero()
         });

@@ -61,7 +61,8 @@ impl Core {
     fn advance(&mut self, key: JobKey, work: Work, outcome: Outcome, now: Now, fx: &mut Vec<Effect>) {
         let Some(generation) = self.active.get_mut(&key) else { return };
         match (work, outcome) {
-            (Work::EncodePrompt | Work::EncodeImage, Outcome::Value { bytes }) => {
+            (Work::EncodePrompt | Work::EncodeImage, Outcome::Value { bytes, reused }) => {
+                generation.reused(work, reused);
                 let once = if work == Work::EncodePrompt { &mut generation.prompt } else { &mut generation.image };
                 *once = Once::Done;
                 generation.held.conditioning += bytes;
@@ -76,13 +77,14 @@ impl Core {
                 generation.held.denoising = bytes;
                 self.stepped(key, (image, preview), (done, total, latents_bytes), now, fx);
             }
-            (Work::Decode { image }, Outcome::Value { bytes }) => {
+            (Work::Decode { image }, Outcome::Value { bytes, .. }) => {
                 generation.decoded += 1;
                 generation.holds(image, bytes);
                 Self::stage_done(generation, work, now, fx);
                 self.finish(key, image, now, fx);
             }
             (Work::Preview { image, step, .. }, Outcome::Value { .. }) => {
+                generation.ready(Stage::Preview, now);
                 self.start_silently(key, Work::ShowPreview { image, step }, now, fx);
             }
             (Work::ShowPreview { .. }, _) => generation.preview_running = false,
@@ -109,8 +111,11 @@ impl Core {
         generation.stepping = false;
         generation.steps_done = done;
         generation.ready(Stage::Denoise, now);
-        if preview && generation.preview.replace((image, done)).is_some() {
-            self.previews_dropped += 1;
+        if preview {
+            generation.ready(Stage::Preview, now);
+            if generation.preview.replace((image, done)).is_some() {
+                self.previews_dropped += 1;
+            }
         }
         if done >= total {
             generation.denoising += 1;

@@ -8,7 +8,7 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, EncodedImage, Event, EventKind, ResultImage, Snapshot, State};
 use easel_domain::{
     DisconnectPolicy, Error, GenerationId, GenerationRequest, ImageFormat, Mode, ModelInfo, Pipeline, Plan,
-    PreviewKind, PreviewPolicy, Priority, Reason, RequestId, RunPolicy, Size,
+    PreviewKind, PreviewPolicy, Priority, Reason, RequestId, Reused, RunPolicy, Size,
 };
 
 use super::*;
@@ -267,7 +267,7 @@ impl World {
         let seen = self.seen.get_mut(&key).expect("it is open");
         match work {
             Work::EncodePrompt | Work::EncodeImage | Work::Decode { .. } | Work::Preview { .. } => {
-                Outcome::Value { bytes: 100 }
+                Outcome::Value { bytes: 100, reused: Reused::Nothing }
             }
             Work::Step { .. } => {
                 seen.steps = seen.steps % STEPS + 1;

@@ -142,3 +142,33 @@ async fn a_burst_of_clients_leaves_nothing_behind() {
     assert_eq!(status.watchers, 0);
     assert_at_rest(&runtime).await;
 }
+
+#[tokio::test]
+async fn a_preparation_reads_prompt_and_source_and_leaves_nothing_to_ask_for() {
+    let runtime = start(quick());
+    let image = Some(source(&runtime, 40, 24).await);
+    let typing = easel_domain::GenerationRequest { image, ..request("") };
+    let prepared = soon(runtime.prepare(typing)).await.expect("an empty prompt can be prepared");
+    let stages: Vec<_> = prepared.timings.iter().map(|timing| timing.stage).collect();
+    assert_eq!(stages, [Stage::EncodePrompt, Stage::EncodeImage]);
+    assert_eq!(runtime.list(10, None, &[]).await.expect("a list").0, []);
+    assert_eq!(runtime.status().await.ended.succeeded, 0, "no picture was made");
+    assert_at_rest(&runtime).await;
+    let wrong = easel_domain::GenerationRequest { model: Some("none".to_owned()), ..request("") };
+    assert_eq!(runtime.prepare(wrong).await.expect_err("no such model").reason, Reason::ModelNotFound);
+    assert_eq!(runtime.clear_kept(Some("none")).expect_err("no such model").reason, Reason::ModelNotFound);
+}
+
+#[tokio::test]
+async fn a_preparation_that_is_given_up_stops() {
+    let runtime = start(DrillConfig { encode_layer: ENDLESS, ..quick() });
+    let preparing = runtime.prepare(request("a boat"));
+    assert!(tokio::time::timeout(Duration::from_millis(50), preparing).await.is_err());
+    let stopped = async {
+        while runtime.status().await.running > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(stopped).await;
+    assert_at_rest(&runtime).await;
+}

@@ -148,11 +148,13 @@ fn images(images: &[ResultImage], budget: &mut InlineBudget) -> Vec<v1::ResultIm
     images.iter().map(&mut wire).collect()
 }
 
-fn timings(timings: &[StageTiming]) -> Vec<v1::StageTiming> {
+/// Time of each stage.
+pub(crate) fn timings(timings: &[StageTiming]) -> Vec<v1::StageTiming> {
     let wire = |timing: &StageTiming| v1::StageTiming {
         stage: names::wire_stage(timing.stage).into(),
         waited: Some(time::duration(timing.waited)),
         computed: Some(time::duration(timing.computed)),
+        reused: names::wire_reused(timing.reused).into(),
     };
     timings.iter().map(wire).collect()
 }

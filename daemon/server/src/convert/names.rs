@@ -1,7 +1,7 @@
 //! The enums of the domain and those of the protocol, value by value.
 
 use easel_domain::event::{Stage, State};
-use easel_domain::{DisconnectPolicy, ImageFormat, Mode, Pipeline, PreviewKind, Priority};
+use easel_domain::{DisconnectPolicy, ImageFormat, KeptKind, Mode, Pipeline, PreviewKind, Priority, Reused};
 use easel_proto::v1;
 
 /// `UNSPECIFIED` is `None`: edit when there is a picture.
@@ -108,6 +108,25 @@ pub(crate) fn wire_stage(stage: Stage) -> v1::Stage {
         Stage::Denoise => v1::Stage::Denoise,
         Stage::Decode => v1::Stage::Decode,
         Stage::Finish => v1::Stage::Finish,
+        Stage::Preview => v1::Stage::Preview,
+    }
+}
+
+/// Goes out only.
+pub(crate) fn wire_reused(reused: Reused) -> v1::Reused {
+    match reused {
+        Reused::Nothing => v1::Reused::Nothing,
+        Reused::Part => v1::Reused::Part,
+        Reused::All => v1::Reused::All,
+    }
+}
+
+/// Goes out only.
+pub(crate) fn wire_kept_kind(kind: KeptKind) -> v1::KeptKind {
+    match kind {
+        KeptKind::Prefix => v1::KeptKind::Prefix,
+        KeptKind::PromptEmbeds => v1::KeptKind::PromptEmbeds,
+        KeptKind::ImageLatents => v1::KeptKind::ImageLatents,
     }
 }
 

@@ -54,6 +54,14 @@ pub(crate) fn submission(
     check.finish(Submission { request, inline, policy })
 }
 
+/// Converts what `PrepareConditioning` asks for, with a picture that came along, to be stored before; wrong fields are named as
+/// for a generation.
+pub(crate) fn preparation(spec: Option<v1::GenerationSpec>) -> Result<(GenerationRequest, Option<Bytes>), Error> {
+    let mut check = Check::default();
+    let asked = generation(&mut check, spec.unwrap_or_default());
+    check.finish(asked)
+}
+
 fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Option<Bytes>) {
     let mode = check.known("spec.mode", spec.mode, "Mode").and_then(names::mode);
     let (image, inline) = source(check, spec.image);

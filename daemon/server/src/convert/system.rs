@@ -1,11 +1,11 @@
 //! What the daemon tells about itself.
 
 use easel_domain::engine::DeviceKind;
-use easel_domain::limits;
+use easel_domain::{BlobHash, KeptCache, KeptEntry, limits};
 use easel_proto::v1;
 use easel_runtime::{RuntimeStatus, StageHealth, StageStatus};
 
-use super::time;
+use super::{names, time};
 
 /// Every number that bounds a request.
 pub(crate) fn wire_limits(max_queued_generations: usize) -> v1::Limits {
@@ -27,8 +27,8 @@ pub(crate) fn wire_limits(max_queued_generations: usize) -> v1::Limits {
     }
 }
 
-/// The runtime as it stands.
-pub(crate) fn wire_status(status: &RuntimeStatus) -> v1::GetStatusResponse {
+/// The runtime as it stands, and what its models keep.
+pub(crate) fn wire_status(status: &RuntimeStatus, kept: &[KeptCache]) -> v1::GetStatusResponse {
     v1::GetStatusResponse {
         start_time: Some(time::timestamp(status.start_time)),
         draining: status.draining,
@@ -52,6 +52,33 @@ pub(crate) fn wire_status(status: &RuntimeStatus) -> v1::GetStatusResponse {
             failed: status.ended.failed,
             cancelled: status.ended.cancelled,
         }),
+        kept: kept.iter().map(|cache| v1::KeptCache { entries: Vec::new(), ..wire_kept(cache) }).collect(),
+    }
+}
+
+/// What a model keeps of one sort.
+pub(crate) fn wire_kept(cache: &KeptCache) -> v1::KeptCache {
+    v1::KeptCache {
+        model: cache.model.clone(),
+        kind: names::wire_kept_kind(cache.kind).into(),
+        count: count(cache.entries.len()),
+        bytes: cache.bytes(),
+        limit_bytes: cache.limit_bytes,
+        hits: cache.hits,
+        misses: cache.misses,
+        entries: cache.entries.iter().map(wire_kept_entry).collect(),
+    }
+}
+
+fn wire_kept_entry(entry: &KeptEntry) -> v1::KeptEntry {
+    let (width, height) = entry.size.map_or((0, 0), |size| (size.width, size.height));
+    v1::KeptEntry {
+        bytes: entry.bytes,
+        uses: entry.uses,
+        idle: Some(time::duration(entry.idle)),
+        picture_sha256: entry.picture.map(|hash| BlobHash(hash).to_string()).unwrap_or_default(),
+        width,
+        height,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use easel_domain::engine::Interrupt;
-use easel_domain::{DisconnectPolicy, Error, GenerationRequest, RunPolicy};
+use easel_domain::{DisconnectPolicy, Error, GenerationRequest};
 use easel_proto::v1;
 use easel_proto::v1::generation_service_server::GenerationService;
 use easel_runtime::{Runtime, Watch};
@@ -27,26 +28,18 @@ impl Generations {
         Self { runtime }
     }
 
-    /// The runtime's form of a submission: a picture that came along is stored first.
-    async fn stored(&self, submission: Submission) -> Result<(GenerationRequest, RunPolicy), Error> {
-        let Submission { mut request, inline, policy } = submission;
-        if let Some(bytes) = inline {
-            request.image = Some(self.runtime.put_blob(Arc::from(&bytes[..])).await?);
-        }
-        Ok((request, policy))
-    }
-
     async fn run(&self, request: Request<v1::RunGenerationRequest>) -> Result<Watch, Error> {
         let deadline = deadline(request.metadata())?;
         let wire = request.into_inner();
-        let submission = submission(wire.spec, wire.policy, DisconnectPolicy::Cancel, deadline)?;
-        let (request, policy) = self.stored(submission).await?;
+        let Submission { request, inline, policy } =
+            submission(wire.spec, wire.policy, DisconnectPolicy::Cancel, deadline)?;
+        let request = stored(&self.runtime, request, inline).await?;
         self.runtime.run(request, policy).await
     }
 
     async fn create(&self, wire: v1::CreateGenerationRequest) -> Result<v1::CreateGenerationResponse, Error> {
-        let submission = submission(wire.spec, wire.policy, DisconnectPolicy::Keep, None)?;
-        let (request, policy) = self.stored(submission).await?;
+        let Submission { request, inline, policy } = submission(wire.spec, wire.policy, DisconnectPolicy::Keep, None)?;
+        let request = stored(&self.runtime, request, inline).await?;
         let created = self.runtime.create(request, policy).await?;
         let generation = event::generation(&created.snapshot, &mut InlineBudget::one_answer());
         Ok(v1::CreateGenerationResponse { generation: Some(generation), existed: created.existed })
@@ -90,6 +83,18 @@ impl Generations {
         let id = list::id(wire.id)?;
         Ok(event::cancelled(self.runtime.cancel(&id, Interrupt::Cancelled).await?))
     }
+}
+
+/// The runtime's form of a request: a picture that came along is stored first.
+pub(super) async fn stored(
+    runtime: &Runtime,
+    mut request: GenerationRequest,
+    inline: Option<Bytes>,
+) -> Result<GenerationRequest, Error> {
+    if let Some(bytes) = inline {
+        request.image = Some(runtime.put_blob(Arc::from(&bytes[..])).await?);
+    }
+    Ok(request)
 }
 
 /// The events of a watch. The watch lives in the stream: when the connection is lost the stream is dropped, and with it

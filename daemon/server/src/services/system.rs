@@ -1,14 +1,19 @@
 //! The daemon itself: version, capabilities, status.
 
+use easel_domain::Error;
 use easel_proto::v1::system_service_server::SystemService;
 use easel_proto::{PROTOCOL_VERSION, v1};
 use easel_runtime::Runtime;
 use tonic::{Request, Response};
 
-use super::Answer;
+use super::generation::stored;
+use super::{Answer, answer};
 use crate::ServerConfig;
+use crate::convert::event::timings;
 use crate::convert::model::wire_model;
-use crate::convert::system::{wire_limits, wire_status};
+use crate::convert::request::preparation;
+use crate::convert::system::{wire_kept, wire_limits, wire_status};
+use crate::convert::time;
 
 const OUTPUT_FORMATS: [v1::ImageFormat; 4] =
     [v1::ImageFormat::Png, v1::ImageFormat::Jpeg, v1::ImageFormat::Webp, v1::ImageFormat::Tiff];
@@ -26,6 +31,14 @@ impl System {
     /// The service of `runtime`.
     pub(crate) fn new(runtime: Runtime, config: &ServerConfig) -> Self {
         Self { runtime, version: config.version.clone(), max_queued_generations: config.max_queued_generations }
+    }
+
+    async fn prepare(&self, wire: v1::PrepareConditioningRequest) -> Result<v1::PrepareConditioningResponse, Error> {
+        let (request, inline) = preparation(wire.spec)?;
+        let request = stored(&self.runtime, request, inline).await?;
+        let prepared = self.runtime.prepare(request).await?;
+        let total = Some(time::duration(prepared.total));
+        Ok(v1::PrepareConditioningResponse { timings: timings(&prepared.timings), total })
     }
 }
 
@@ -51,6 +64,30 @@ impl SystemService for System {
     }
 
     async fn get_status(&self, _request: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
-        Ok(Response::new(wire_status(&self.runtime.status().await)))
+        Ok(Response::new(wire_status(&self.runtime.status().await, &self.runtime.kept())))
+    }
+
+    async fn prepare_conditioning(
+        &self,
+        request: Request<v1::PrepareConditioningRequest>,
+    ) -> Answer<v1::PrepareConditioningResponse> {
+        answer(self.prepare(request.into_inner()).await)
+    }
+
+    async fn list_conditioning(
+        &self,
+        _request: Request<v1::ListConditioningRequest>,
+    ) -> Answer<v1::ListConditioningResponse> {
+        let caches = self.runtime.kept().iter().map(wire_kept).collect();
+        Ok(Response::new(v1::ListConditioningResponse { caches }))
+    }
+
+    async fn clear_conditioning(
+        &self,
+        request: Request<v1::ClearConditioningRequest>,
+    ) -> Answer<v1::ClearConditioningResponse> {
+        let model = Some(request.into_inner().model).filter(|name| !name.is_empty());
+        let freed = self.runtime.clear_kept(model.as_deref());
+        answer(freed.map(|freed_bytes| v1::ClearConditioningResponse { freed_bytes }))
     }
 }

@@ -83,3 +83,26 @@ async fn status_counts_what_happened() {
     assert_eq!(names, ["encoder", "denoiser", "vae"]);
     assert!(status.stages.iter().all(|stage| stage.health() == v1::StageHealth::Ready && stage.device == "cpu"));
 }
+
+#[tokio::test]
+async fn what_is_kept_can_be_prepared_listed_and_cleared() {
+    let daemon = Daemon::start(quick()).await;
+    let mut client = daemon.system();
+    let request = v1::PrepareConditioningRequest { spec: Some(v1::GenerationSpec::default()) };
+    let answer = client.prepare_conditioning(request).await.unwrap().into_inner();
+    assert_eq!(answer.timings.iter().map(v1::StageTiming::stage).collect::<Vec<_>>(), [v1::Stage::EncodePrompt]);
+    assert_eq!(answer.timings[0].reused(), v1::Reused::Nothing);
+    assert!(answer.total.is_some());
+
+    let spec = v1::GenerationSpec { prompt: "<|image_pad|>".into(), mode: 77, ..v1::GenerationSpec::default() };
+    let refused = client.prepare_conditioning(v1::PrepareConditioningRequest { spec: Some(spec) }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+
+    // The drill keeps nothing; what the real engine keeps is tested where it is.
+    let listed = client.list_conditioning(v1::ListConditioningRequest {}).await.unwrap().into_inner();
+    assert_eq!(listed.caches, []);
+    let cleared = client.clear_conditioning(v1::ClearConditioningRequest::default()).await.unwrap().into_inner();
+    assert_eq!(cleared.freed_bytes, 0);
+    let unknown = client.clear_conditioning(v1::ClearConditioningRequest { model: "none".into() }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+}

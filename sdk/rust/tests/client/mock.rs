@@ -316,6 +316,24 @@ impl system::SystemService for Service {
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         unused()
     }
+
+    async fn prepare_conditioning(
+        &self,
+        _: Request<v1::PrepareConditioningRequest>,
+    ) -> Answer<v1::PrepareConditioningResponse> {
+        unused()
+    }
+
+    async fn list_conditioning(&self, _: Request<v1::ListConditioningRequest>) -> Answer<v1::ListConditioningResponse> {
+        unused()
+    }
+
+    async fn clear_conditioning(
+        &self,
+        _: Request<v1::ClearConditioningRequest>,
+    ) -> Answer<v1::ClearConditioningResponse> {
+        unused()
+    }
 }
 
 fn event(sequence: u64, kind: Kind) -> Item {
