@@ -19,6 +19,9 @@ HERE = Path(__file__).resolve().parent
 PROMPT = ("paint the boat in the foreground bright red, add fresh snow on the mountains behind the lake, keep the calm water "
           "and the soft morning mist as they are, and make the whole picture look like an old watercolour on rough paper")
 
+# Positions of the embeddings that steps read: a canvas seen at 512 pixels (258), the instruction's prefix, 60 words, the tail.
+TOKENS = 344
+
 # Kinds of work, and whether they depend on the size of the picture.
 WORK = [
     ("encode_text", "encode text", False),
@@ -48,7 +51,7 @@ class Side:
         return json.loads(line)
 
     def time(self, work, size):
-        self.process.stdin.write(json.dumps({"work": work, "size": size, "prompt": PROMPT}) + "\n")
+        self.process.stdin.write(json.dumps({"work": work, "size": size, "prompt": PROMPT, "tokens": TOKENS}) + "\n")
         self.process.stdin.flush()
         answer = self._read()
         self.peak = max(self.peak, answer["peak_rss_mib"])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from diffusers import DreamLiteMobilePipeline
 from PIL import Image
+from transformers import Qwen3VLForConditionalGeneration
 
 EDIT_PREFIX = "[Edit]: A diptych with two side-by-side images of the same scene. Compared to the right side, the left one has "
 
@@ -19,9 +20,18 @@ class Worker:
     def __init__(self, model, threads):
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self.pipe = DreamLiteMobilePipeline.from_pretrained(model, torch_dtype=torch.float32, local_files_only=True)
+        self.model = model
+        options = {"torch_dtype": torch.float32, "local_files_only": True}
+        self.pipe = DreamLiteMobilePipeline.from_pretrained(model, text_encoder=None, **options)
         self.pipe.set_progress_bar_config(disable=True)
         self.kept = {}
+
+    def _encoder(self):
+        """The text encoder takes most of the memory and is read when it is first needed."""
+        if self.pipe.text_encoder is None:
+            encoder = Qwen3VLForConditionalGeneration.from_pretrained(self.model, subfolder="text_encoder", torch_dtype=torch.float32)
+            self.pipe.register_modules(text_encoder=encoder.eval())
+        return self.pipe
 
     def _once(self, key, make):
         if key not in self.kept:
@@ -32,19 +42,21 @@ class Worker:
         rng = np.random.default_rng(0)
         return Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
 
-    def _embeds(self, prompt):
-        return self._once("embeds", lambda: self.pipe.encode_prompt(
-            "edit", [EDIT_PREFIX + prompt], "cpu", torch.float32, image=self._source(512)))
+    def _embeds(self):
+        """Of the shape that an edit's are; the time of a step does not depend on the values."""
+        embeds = torch.randn(1, self.tokens, self.pipe.unet.config.encoder_hid_dim, generator=torch.Generator().manual_seed(0))
+        return embeds, torch.ones(1, self.tokens, dtype=torch.long)
 
     def encode_text(self, size, prompt):
-        return lambda: self.pipe.encode_prompt("generate", ["[Generate]: " + prompt], "cpu", torch.float32, max_sequence_length=200)
+        pipe = self._encoder()
+        return lambda: pipe.encode_prompt("generate", ["[Generate]: " + prompt], "cpu", torch.float32, max_sequence_length=200)
 
     def encode_edit(self, size, prompt):
-        source = self._source(size)
-        return lambda: self.pipe.encode_prompt("edit", [EDIT_PREFIX + prompt], "cpu", torch.float32, image=source)
+        source, pipe = self._source(size), self._encoder()
+        return lambda: pipe.encode_prompt("edit", [EDIT_PREFIX + prompt], "cpu", torch.float32, image=source)
 
     def step(self, size, prompt, steps=1):
-        embeds, mask = self._embeds(prompt)
+        embeds, mask = self._once("embeds", self._embeds)
         latents = torch.randn(1, 4, size // 8, size // 4)
         ids = torch.tensor([[float(size), float(size)]])
         times = [1000.0, 893.0, 731.0, 475.0][:steps]
@@ -68,8 +80,8 @@ class Worker:
 
     def edit(self, size, prompt):
         source = self._source(size)
-        generator = lambda: torch.Generator("cpu").manual_seed(0)
-        return lambda: self.pipe(prompt=prompt, image=source, height=size, width=size, num_inference_steps=4, generator=generator())
+        generator, pipe = lambda: torch.Generator("cpu").manual_seed(0), self._encoder()
+        return lambda: pipe(prompt=prompt, image=source, height=size, width=size, num_inference_steps=4, generator=generator())
 
     # diffusers keeps nothing of a canvas: a second instruction costs what the first one cost.
     edit_warm = edit
@@ -82,6 +94,7 @@ def main():
     print(json.dumps({"ready": True, "versions": f"torch {torch.__version__}"}), flush=True)
     for line in sys.stdin:
         ask = json.loads(line)
+        worker.tokens = ask["tokens"]
         work = getattr(worker, ask["work"])(ask["size"], ask["prompt"])
         wall, cpu = time.perf_counter(), time.process_time()
         work()

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
+use candle_core::{Device, Tensor};
 use easel_domain::engine::{
     DenoiseSpec, Denoiser as _, EncodeSpec, Encoder as _, Engine, StageControl, StageError, Vae as _,
 };
@@ -16,8 +17,6 @@ use serde::Deserialize;
 
 const MODEL: &str = "compared";
 const STEPS: u32 = 4;
-/// Edge of the canvas whose embeddings the steps read, in pixels; the encoder scales every canvas to its own size anyway.
-const CANVAS_PX: u32 = 512;
 
 /// What one line asks for.
 #[derive(Deserialize)]
@@ -26,17 +25,19 @@ struct Ask {
     /// Edge of a square picture in pixels.
     size: u32,
     prompt: String,
+    /// Positions of the embeddings that steps read.
+    tokens: usize,
 }
 
 type Embeds = <DreamLiteEngine as Engine>::PromptEmbeds;
 
 struct Worker {
-    encoder: engine::Encoder,
+    engine: DreamLiteEngine,
+    /// Takes most of the memory and is read when it is first needed.
+    encoder: Option<engine::Encoder>,
     denoiser: engine::Denoiser,
     vae: engine::Vae,
     control: StageControl,
-    /// Embeddings of the canvas, made once.
-    embeds: Option<Embeds>,
     /// Number of pictures and prompts that were drawn so far: what is cold must not be known from before.
     drawn: u32,
 }
@@ -48,11 +49,11 @@ impl Worker {
         dreamlite.add_model(folder, MODEL).map_err(|error| anyhow!("{error}"))?;
         let control = StageControl::detached();
         Ok(Self {
-            encoder: dreamlite.load_encoder(MODEL, &control).map_err(failed)?,
+            encoder: None,
             denoiser: dreamlite.load_denoiser(MODEL, &control).map_err(failed)?,
             vae: dreamlite.load_vae(MODEL, &control).map_err(failed)?,
             control,
-            embeds: None,
+            engine: dreamlite,
             drawn: 0,
         })
     }
@@ -60,7 +61,19 @@ impl Worker {
     fn encode(&mut self, prompt: &str, image: Option<RgbImage>) -> Result<Embeds> {
         let mode = if image.is_some() { Mode::Edit } else { Mode::Generate };
         let spec = EncodeSpec { mode, prompt: prompt.to_owned(), negative_prompt: String::new(), image };
-        Ok(self.encoder.encode(&spec, &self.control).map_err(failed)?.0)
+        if self.encoder.is_none() {
+            self.encoder = Some(self.engine.load_encoder(MODEL, &self.control).map_err(failed)?);
+        }
+        let encoder = self.encoder.as_mut().context("the encoder was loaded above")?;
+        Ok(encoder.encode(&spec, &self.control).map_err(failed)?.0)
+    }
+
+    /// Of the shape that an edit's are; the time of a step does not depend on the values.
+    fn some_embeds(&self, tokens: usize) -> Result<Embeds> {
+        let shape = (1, tokens, self.denoiser.unet().config().prompt_embed_dim);
+        let mut state = 7;
+        let values: Vec<f32> = (0..shape.1 * shape.2).map(|_| f32::from(random(&mut state)) / 64.0 - 2.0).collect();
+        Ok(Embeds::new(vec![Tensor::from_vec(values, shape, &Device::Cpu)?]))
     }
 
     /// From noise to latents in the first `count` of four steps, with the source `image` on the right.
@@ -107,11 +120,7 @@ impl Worker {
                 timed(|| self.vae.decode(&latents, &self.control).map_err(failed))
             }
             "step" | "four_steps" => {
-                let embeds = match &self.embeds {
-                    Some(embeds) => embeds.clone(),
-                    None => self.encode(&ask.prompt, Some(picture(CANVAS_PX, 0)?))?,
-                };
-                self.embeds = Some(embeds.clone());
+                let embeds = self.some_embeds(ask.tokens)?;
                 let (image, _) = self.vae.encode(&source, size, &self.control).map_err(failed)?;
                 let count = if ask.work == "step" { 1 } else { STEPS };
                 timed(|| self.steps(size, count, &embeds, &image))
@@ -137,12 +146,14 @@ fn failed(error: StageError) -> anyhow::Error {
 /// A picture of noise; the time of no stage depends on what is on it.
 fn picture(edge: u32, number: u32) -> Result<RgbImage> {
     let mut state = 0x9e37_79b9_u32 ^ number;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    let values: Vec<u8> = std::iter::repeat_with(next).take(edge as usize * edge as usize * 3).collect();
+    let values: Vec<u8> = (0..edge as usize * edge as usize * 3).map(|_| random(&mut state)).collect();
     RgbImage::new(edge, edge, values).map_err(|error| anyhow!("{error}"))
+}
+
+/// The next byte of a linear congruential generator.
+fn random(state: &mut u32) -> u8 {
+    *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    (*state >> 24) as u8
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, f64)> {

@@ -67,6 +67,11 @@ impl Denoiser {
         Ok(Self { unet, scheduler, pipeline, scale_factor: vae.scale_factor(), _resident: resident })
     }
 
+    /// Its network.
+    pub fn unet(&self) -> &UNet {
+        &self.unet
+    }
+
     /// As [`Denoiser::begin`](engine::Denoiser::begin), with the noise given instead of drawn: `noise (1, c, h, w)` for the
     /// size of `spec`. For comparing with another implementation.
     pub fn begin_with_noise(
