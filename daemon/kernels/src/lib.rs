@@ -56,7 +56,7 @@ pub use depthwise::{
 };
 pub use dispatch::Level;
 pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice};
-pub use int8::Int8Linear;
+pub use int8::{Bytes, Int8Chain, Int8Conv3x3, Int8FeedForward, Int8Linear, Int8Pointwise, Int8Tokens};
 pub use layout::{to_channels, to_tokens, transpose_slice};
 pub use linear::{linear, linear_slice};
 pub use memory::keep_freed_memory;

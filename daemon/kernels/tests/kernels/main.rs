@@ -7,6 +7,7 @@ mod conv;
 mod depthwise;
 mod group_norm;
 mod int8;
+mod int8_pixels;
 mod layout;
 mod linear;
 mod pointwise;
