@@ -9,6 +9,7 @@ mod hash;
 pub mod limits;
 mod model;
 mod picture;
+mod precision;
 mod request;
 pub mod resolve;
 mod size;
@@ -17,6 +18,7 @@ pub use error::{Class, Error, FieldViolation, Reason};
 pub use hash::{BlobHash, GenerationId, RequestId};
 pub use model::{Guidance, ModelInfo, Pipeline};
 pub use picture::RgbImage;
+pub use precision::{Network, Precision, Precisions};
 pub use request::{
     DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RunPolicy,
 };

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::LoadError;
 use crate::weights::Weights;
+use crate::weights::packing::Packing;
 
 pub(crate) use header::{Entry, Format, read_header};
 
@@ -20,10 +21,11 @@ pub(crate) use header::{Entry, Format, read_header};
 pub type EmbeddedFile = (&'static str, &'static [u8]);
 
 /// A checkpoint in the layout of diffusers. Cheap to clone; holds no weights.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Checkpoint {
     source: Arc<Source>,
     headers_only: bool,
+    packing: Packing,
 }
 
 #[derive(Debug)]
@@ -46,24 +48,41 @@ impl FileBytes {
             Self::Embedded(bytes) => bytes,
         }
     }
+
+    /// Lets go of pages that have been read; they are read again from the file when somebody asks for them.
+    pub(crate) fn release(&self, bytes: std::ops::Range<usize>) {
+        if let Self::Mapped(map) = self {
+            mapped::release(map, bytes);
+        }
+    }
 }
 
 impl Checkpoint {
     /// A checkpoint on disk. Nothing is read yet.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self { source: Arc::new(Source::Folder(path.into())), headers_only: false }
+        Self { source: Arc::new(Source::Folder(path.into())), headers_only: false, packing: Packing::default() }
     }
 
     /// A checkpoint that is compiled in.
     pub fn embedded(files: &'static [EmbeddedFile]) -> Self {
-        Self { source: Arc::new(Source::Embedded(files)), headers_only: false }
+        Self { source: Arc::new(Source::Embedded(files)), headers_only: false, packing: Packing::default() }
     }
 
     /// The same checkpoint, whose tensors have the right shapes and are all zeros without taking memory: a network that is
     /// loaded from it proves that configuration and weight files belong together, and is good for nothing else.
     #[must_use]
     pub fn headers_only(&self) -> Self {
-        Self { source: self.source.clone(), headers_only: true }
+        Self { headers_only: true, ..self.clone() }
+    }
+
+    /// The same checkpoint, the layers of which are packed as `packing` says when a network is loaded from it.
+    #[must_use]
+    pub fn with_packing(&self, packing: Packing) -> Self {
+        Self { packing, ..self.clone() }
+    }
+
+    pub(crate) fn packing(&self) -> &Packing {
+        &self.packing
     }
 
     pub(crate) fn reads_tensors(&self) -> bool {

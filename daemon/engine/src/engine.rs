@@ -15,13 +15,14 @@ use std::path::Path;
 
 use candle_core::Device;
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, ModelInfo};
+use easel_domain::{Error, ModelInfo, Network, Precisions};
 
 use crate::checkpoint::Checkpoint;
 use crate::conditioning;
 use crate::embedded;
 use crate::error::EngineError;
 use crate::values::{Latents, PromptEmbeds, device_kind};
+use crate::weights::packing::Packing;
 use registry::Registry;
 
 /// Where the stages compute.
@@ -48,6 +49,8 @@ pub struct Settings {
     pub devices: Devices,
     /// What the operator chooses about the encoder.
     pub conditioning: conditioning::Settings,
+    /// In which precision the networks compute.
+    pub precisions: Precisions,
     /// What is kept between generations.
     pub keep: Keep,
 }
@@ -89,6 +92,11 @@ impl DreamLiteEngine {
         Self { registry: Registry::default(), settings }
     }
 
+    /// A model's checkpoint, packed as the settings say for a network.
+    fn packed(&self, model: &registry::Model, network: Network) -> Checkpoint {
+        model.checkpoint.with_packing(Packing::new(self.settings.precisions.of(network)))
+    }
+
     /// Adds any checkpoint under a name, with what is known about it. Fails like [`add_model`](Engine::add_model).
     pub fn add_checkpoint(&self, checkpoint: Checkpoint, name: &str, about: About) -> Result<ModelInfo, Error> {
         self.registry.add(checkpoint, name, about, &self.settings)
@@ -114,7 +122,8 @@ impl Engine for DreamLiteEngine {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
         let pipeline = model.info.pipeline;
-        let loaded = Encoder::load(&model.checkpoint, pipeline, &self.settings, model.residency.enter());
+        let checkpoint = self.packed(&model, Network::Encoder);
+        let loaded = Encoder::load(&checkpoint, pipeline, &self.settings, model.residency.enter());
         Ok(loaded.map_err(EngineError::from)?)
     }
 
@@ -122,15 +131,16 @@ impl Engine for DreamLiteEngine {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
         let pipeline = model.info.pipeline;
-        let loaded =
-            Denoiser::load(&model.checkpoint, pipeline, &self.settings.devices.denoiser, model.residency.enter());
+        let checkpoint = self.packed(&model, Network::Unet);
+        let loaded = Denoiser::load(&checkpoint, pipeline, &self.settings.devices.denoiser, model.residency.enter());
         Ok(loaded.map_err(EngineError::from)?)
     }
 
     fn load_vae(&self, model: &str, control: &StageControl) -> Result<Vae, StageError> {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
-        Ok(Vae::load(&model.checkpoint, &self.settings, model.residency.enter(), control)?)
+        let checkpoint = self.packed(&model, Network::Vae);
+        Ok(Vae::load(&checkpoint, &self.settings, model.residency.enter(), control)?)
     }
 
     fn resident_bytes(&self, model: &str) -> u64 {

@@ -30,7 +30,7 @@ impl Vae {
         control: &StageControl,
     ) -> Result<Self> {
         let network = TinyVae::load(checkpoint, &settings.devices.vae)?;
-        resident.set_parameters(network.parameters());
+        resident.set_bytes(network.resident_bytes());
         let projection = Projection::fit(&network, control)?;
         let image_latents = Kept::new(settings.keep.latents_bytes);
         Ok(Self { network, projection, image_latents, _resident: resident })
