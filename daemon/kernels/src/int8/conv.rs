@@ -12,6 +12,7 @@ use super::bytes::Bytes;
 use super::finish::{self, Channel, Place};
 use super::pointwise::{offset_of, signed};
 use super::quantise::Pixels;
+use super::quantise::round;
 use super::sums::{COLUMNS, FILL, Panel, ROWS, Rows, Sums, depth_of, empty_sums, sums};
 use super::{LONGEST, step_of};
 use crate::dispatch::Level;
@@ -363,7 +364,7 @@ fn pack_phases(weight: &[f32], [phases, output, input, taps]: [usize; 4]) -> Vec
             scales.extend(step.to_le_bytes());
             let packed = &mut packed[(phase * filled + channel) * taps * depth..][..taps * depth];
             for (place, weight) in kernel.iter().enumerate() {
-                packed[place % taps * depth + place / taps] = (weight * inverse).round_ties_even() as i8 as u8;
+                packed[place % taps * depth + place / taps] = round(weight * inverse) as u8;
             }
         }
     }

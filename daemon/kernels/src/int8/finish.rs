@@ -1,4 +1,5 @@
-//! Sums of integers become numbers again. No multiplication is fused with an addition.
+//! Sums of integers become numbers again. No multiplication is fused with an addition. Differences wrap, since a check of each
+//! would keep the loops from becoming vector code; they fit, see [`LONGEST`](super::LONGEST).
 
 use super::quantise::Step;
 use super::sums::COLUMNS;
@@ -32,21 +33,30 @@ impl<'a> Place<'a> {
     /// # Safety
     /// The memory behind the target is alive, and nobody else reads or writes these elements meanwhile.
     #[inline(always)]
-    unsafe fn put<const N: usize>(&self, row: usize, values: &mut [f32; N]) {
-        if let Some((residual, line)) = self.residual {
-            let residual = &residual[row * line..][..self.columns];
-            values.iter_mut().zip(residual).for_each(|(value, residual)| *value += residual);
-        }
-        if self.relu {
-            // Not a number stays what it is.
-            values.iter_mut().for_each(|value| *value = if *value < 0.0 { 0.0 } else { *value });
-        }
+    unsafe fn put<const N: usize>(&self, row: usize, mut values: [f32; N]) {
+        let residual = self.residual.map(|(residual, line)| &residual[row * line..][..self.columns]);
         // SAFETY: the caller's promise.
         let out = unsafe { self.target.slice(row, self.columns) };
-        match <&mut [f32; N]>::try_from(&mut *out) {
-            Ok(out) => *out = *values,
-            Err(_) => out.copy_from_slice(&values[..out.len()]),
+        // Not a number stays what it is.
+        let relu = |value: f32| if value < 0.0 { 0.0 } else { value };
+        let Some(whole) = out.first_chunk_mut::<N>() else {
+            for (at, out) in out.iter_mut().enumerate() {
+                let value = values[at] + residual.map_or(0.0, |residual| residual[at]);
+                *out = if self.relu { relu(value) } else { value };
+            }
+            return;
+        };
+        if let Some(residual) = residual.and_then(|residual| residual.first_chunk::<N>()) {
+            for i in 0..N {
+                values[i] += residual[i];
+            }
         }
+        if self.relu {
+            for value in &mut values {
+                *value = relu(*value);
+            }
+        }
+        *whole = values;
     }
 }
 
@@ -60,7 +70,7 @@ fn columns_of(values: &[f32]) -> &[f32; COLUMNS] {
 fn token_row(sums: &[i32; COLUMNS], step: &Step, scale: &[f32; COLUMNS], bias: &[f32; COLUMNS]) -> [f32; COLUMNS] {
     let mut values = [0f32; COLUMNS];
     for i in 0..COLUMNS {
-        values[i] = (sums[i] - step.offset) as f32 * step.size * scale[i] + bias[i];
+        values[i] = sums[i].wrapping_sub(step.offset) as f32 * step.size * scale[i] + bias[i];
     }
     values
 }
@@ -78,9 +88,9 @@ fn tokens_body<const FMA: bool>(
 ) {
     let (scale, bias) = (columns_of(scale), columns_of(bias));
     for (row, (sums, step)) in sums.iter().zip(steps).enumerate() {
-        let mut values = token_row(sums, step, scale, bias);
+        let values = token_row(sums, step, scale, bias);
         // SAFETY: the caller's promise.
-        unsafe { place.put(row, &mut values) };
+        unsafe { place.put(row, values) };
     }
 }
 multiversion!(
@@ -102,33 +112,23 @@ pub(super) struct Channel {
     pub(super) bias: f32,
 }
 
-/// Rows are channels, columns pixels with the size of a step each.
+/// One channel of a product of channels (rows) and pixels (columns) with the size of a step each.
 ///
 /// The memory behind the place is the caller's alone, see [`Place`].
 #[inline(always)]
-fn pixels_body<const FMA: bool>(
-    sums: &[[i32; COLUMNS]],
-    channels: &[Channel],
-    shift: Option<&[f32]>,
-    sizes: &[f32],
-    place: &Place<'_>,
-) {
+fn pixels_body<const FMA: bool>(sums: &[i32; COLUMNS], channel: &Channel, sizes: &[f32], place: &Place<'_>) {
     let sizes = columns_of(sizes);
-    for (row, (sums, channel)) in sums.iter().zip(channels).enumerate() {
-        let mut values = [0f32; COLUMNS];
-        let bias = channel.bias + shift.map_or(0.0, |shift| shift[row]);
-        for i in 0..COLUMNS {
-            values[i] = (sums[i] - channel.offset) as f32 * channel.scale * sizes[i] + bias;
-        }
-        // SAFETY: the caller's promise.
-        unsafe { place.put(row, &mut values) };
+    let mut values = [0f32; COLUMNS];
+    for i in 0..COLUMNS {
+        values[i] = sums[i].wrapping_sub(channel.offset) as f32 * channel.scale * sizes[i] + channel.bias;
     }
+    // SAFETY: the caller's promise.
+    unsafe { place.put(0, values) };
 }
 multiversion!(
     pub(super) fn pixels(
-        sums: &[[i32; COLUMNS]],
-        channels: &[Channel],
-        shift: Option<&[f32]>,
+        sums: &[i32; COLUMNS],
+        channel: &Channel,
         sizes: &[f32],
         place: &Place<'_>,
     ) = pixels_body
@@ -147,7 +147,7 @@ fn tap_body<const FMA: bool>(
     for ((sums, offset), totals) in sums.iter().zip(offsets).zip(totals) {
         let mut values = if begin { [0f32; COLUMNS] } else { *totals };
         for i in 0..COLUMNS {
-            values[i] += (sums[i] - offset) as f32 * sizes[i];
+            values[i] += sums[i].wrapping_sub(*offset) as f32 * sizes[i];
         }
         *totals = values;
     }
@@ -173,7 +173,7 @@ fn taps_body<const FMA: bool>(totals: &[[f32; COLUMNS]], channels: &[Channel], p
             values[i] = totals[i] * channel.scale + channel.bias;
         }
         // SAFETY: the caller's promise.
-        unsafe { place.put(row, &mut values) };
+        unsafe { place.put(row, values) };
     }
 }
 multiversion!(pub(super) fn taps(totals: &[[f32; COLUMNS]], channels: &[Channel], place: &Place<'_>) = taps_body);
@@ -192,7 +192,7 @@ fn doubled_taps_body<const FMA: bool>(totals: [&[[f32; COLUMNS]]; 2], channels: 
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { place.put(row, &mut values) };
+        unsafe { place.put(row, values) };
     }
 }
 multiversion!(

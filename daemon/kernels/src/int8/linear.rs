@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::bytes::Bytes;
 use super::finish::{self, Place};
+use super::quantise::round;
 use super::quantise::{Int8Tokens, Step};
 use super::sums::{COLUMNS, Panel, ROWS, Rows, Sums, depth_of, empty_sums, sums};
 use super::{LONGEST, step_of};
@@ -43,8 +44,7 @@ impl Int8Linear {
                 let (step, inverse) = step_of(row);
                 *scale = step;
                 for (place, weight) in row.iter().enumerate() {
-                    let rounded = (weight * inverse).round_ties_even() as i32 + 128;
-                    packed[(place / 4 * COLUMNS + channel) * 4 + place % 4] = rounded as u8;
+                    packed[(place / 4 * COLUMNS + channel) * 4 + place % 4] = round(weight * inverse) as u8 ^ 128;
                 }
             }
         });

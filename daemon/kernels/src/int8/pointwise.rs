@@ -6,14 +6,18 @@ use rayon::prelude::*;
 use super::bytes::Bytes;
 use super::finish::{self, Channel, Place};
 use super::quantise::Pixels;
-use super::sums::{COLUMNS, FILL, Panel, ROWS, Rows, depth_of, empty_sums, sums};
+use super::quantise::round;
+use super::sums::{COLUMNS, FILL, Panel, Rows, depth_of, empty_sums, sums};
 use super::{LONGEST, step_of};
 use crate::dispatch::Level;
 use crate::gemm::Target;
 use crate::op::{Operand, apply, ensure};
 
-/// Pixels of a task: the weights are read once for so many.
-const PIXELS: usize = 4 * COLUMNS;
+/// Pixels of a task: the weights are read once for so many, and so many are written at one time into the memory of each
+/// channel, which may be a power of two away from the next.
+const PIXELS: usize = 8 * COLUMNS;
+/// Channels that are summed before they are written.
+const CHANNELS: usize = 48;
 
 /// A 1x1 convolution with 8-bit weights.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ pub(super) fn pack_rows(weight: &[f32], input: usize) -> Vec<u8> {
         let (step, inverse) = step_of(weight);
         *scale = step;
         for (packed, weight) in packed.iter_mut().zip(weight) {
-            *packed = (weight * inverse).round_ties_even() as i8 as u8;
+            *packed = round(weight * inverse) as u8;
         }
     });
     scale.iter().for_each(|scale| packed.extend(scale.to_le_bytes()));
@@ -117,27 +121,39 @@ impl Int8Pointwise {
         let depth = depth_of(input);
         let tasks = pixels.div_ceil(PIXELS);
         let target = Target::new(out, pixels);
-        let scratch = || (Pixels::new(input, PIXELS), vec![[0u8; 4]; PIXELS * depth], [0f32; PIXELS], empty_sums());
+        let scratch = || {
+            (
+                Pixels::new(input, PIXELS),
+                vec![[0u8; 4]; PIXELS * depth],
+                [0f32; PIXELS],
+                [(); PIXELS / COLUMNS].map(|()| empty_sums()),
+            )
+        };
         (0..batch * tasks).into_par_iter().for_each_init(scratch, |(values, quads, sizes, numbers), task| {
             let (sample, first) = (task / tasks, task % tasks * PIXELS);
             let count = PIXELS.min(pixels - first);
             values.load(input, &x[sample * input * pixels + first..], pixels, count);
             values.round(level, sizes, quads, [depth * COLUMNS, COLUMNS]);
-            for start in (0..output).step_by(ROWS) {
-                let rows = start..output.min(start + ROWS);
+            for start in (0..output).step_by(CHANNELS) {
+                let rows = start..output.min(start + CHANNELS);
                 let weight = Rows { quads: &signed(self.weight.as_slice())[start * depth..], line: depth };
-                let shift = shift.map(|shift| &shift[sample * output..][rows.clone()]);
-                for panel in 0..count.div_ceil(COLUMNS) {
-                    let line = panel * COLUMNS;
-                    let quads = Panel { quads: &quads[line * depth..][..COLUMNS * depth], line: COLUMNS };
-                    sums(level, quads, weight, [rows.len(), depth], numbers);
-                    let place = (sample * output + start) * pixels + first + line;
+                let panels = count.div_ceil(COLUMNS);
+                for (panel, numbers) in numbers.iter_mut().enumerate().take(panels) {
+                    let quads = &quads[panel * COLUMNS * depth..][..COLUMNS * depth];
+                    sums(level, Panel { quads, line: COLUMNS }, weight, [rows.len(), depth], numbers);
+                }
+                for row in rows {
+                    let shift = shift.map_or(0.0, |shift| shift[sample * output + row]);
+                    let channel = Channel { bias: self.channels[row].bias + shift, ..self.channels[row] };
+                    let place = (sample * output + row) * pixels + first;
                     let residual = residual.map(|residual| (&residual[place..], pixels));
-                    let columns = COLUMNS.min(count - line);
                     // `out` is borrowed mutably for the whole call, and its pixels belong to one task.
-                    let place = Place { target: target.at(place), columns, residual, relu: false };
-                    let channels = &self.channels[rows.clone()];
-                    finish::pixels(level, &numbers[..rows.len()], channels, shift, &sizes[line..], &place);
+                    let place = Place::new(target.at(place), count, residual, false);
+                    for (panel, numbers) in numbers.iter().enumerate().take(panels) {
+                        let line = panel * COLUMNS;
+                        let place = place.part(0, line, COLUMNS.min(count - line));
+                        finish::pixels(level, &numbers[row - start], &channel, &sizes[line..], &place);
+                    }
                 }
             }
         });

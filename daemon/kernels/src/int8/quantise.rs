@@ -11,6 +11,12 @@ use crate::op::Operand;
 /// 1.5 * 2^23: adding it rounds to an integer and leaves that integer in the low bits of the sum.
 const MAGIC: f32 = 12_582_912.0;
 
+/// The nearest integer of a number of steps, at most 127 in size; halves go to the even one.
+#[inline(always)]
+pub(super) fn round(steps: f32) -> i8 {
+    (steps + MAGIC).to_bits() as i8
+}
+
 /// How a token was rounded.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Step {
@@ -76,16 +82,25 @@ fn quantise_body<const FMA: bool>(x: &[f32], out: &mut [i8], step: &mut Step) {
             poison[i] += chunk[i] * 0.0;
         }
     }
-    let size = largest.iter().copied().chain(rest.iter().map(|x| x.abs())).fold(0f32, f32::max) / 127.0;
-    let poison: f32 = poison.iter().sum::<f32>() + rest.iter().map(|x| x * 0.0).sum::<f32>();
+    for (i, x) in rest.iter().enumerate() {
+        largest[i] = if x.abs() > largest[i] { x.abs() } else { largest[i] };
+        poison[i] += x * 0.0;
+    }
+    // Halves onto each other until one is left: one number after the other would take as long as all that was before.
+    for half in [32, 16, 8, 4, 2, 1] {
+        for i in 0..half {
+            largest[i] = if largest[i + half] > largest[i] { largest[i + half] } else { largest[i] };
+            poison[i] += poison[i + half];
+        }
+    }
+    let (size, poison) = (largest[0] / 127.0, poison[0]);
     let inverse = inverse(size);
     let mut sum = 0i32;
     for (out, x) in out.iter_mut().zip(x) {
-        let integer = ((x * inverse + MAGIC).to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
-        *out = integer as i8;
-        sum = sum.wrapping_add(i32::from(integer as i8));
+        *out = round(x * inverse);
+        sum = sum.wrapping_add(i32::from(*out));
     }
-    *step = Step { size: size + poison, offset: 128 * sum };
+    *step = Step { size: size + poison, offset: sum.wrapping_mul(128) };
 }
 multiversion!(pub(super) fn quantise(x: &[f32], out: &mut [i8], step: &mut Step) = quantise_body);
 
