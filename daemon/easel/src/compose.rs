@@ -12,6 +12,8 @@ use easel_runtime::drill::{DrillConfig, DrillEngine};
 use easel_runtime::{Runtime, RuntimeConfig};
 use easel_server::{ServerConfig, TcpConfig};
 
+#[cfg(feature = "dreamlite")]
+use crate::config::AUTO;
 use crate::config::{Effective, EngineKind, PORT_BLOCK, Settings};
 use crate::exit::{Exit, Failure};
 use models_file::ModelsFile;
@@ -32,16 +34,34 @@ pub(crate) fn runtime(effective: &Effective) -> Result<Runtime, Failure> {
 /// DreamLite with the embedded model. The threads that compute are those of rayon's global pool.
 #[cfg(feature = "dreamlite")]
 fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failure> {
+    use easel_domain::Precisions;
     use easel_engine::{DreamLiteEngine, conditioning, engine};
 
     easel_engine::keep_freed_memory();
+    if settings.instructions != AUTO && !easel_engine::limit_instructions(&settings.instructions) {
+        let what = format!("instructions: this processor has no {}: use auto", settings.instructions);
+        return Err(Failure::new(Exit::Usage, what));
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.threads);
     let pool = pool.thread_name(|index| format!("easel-cpu-{index}")).build_global();
     pool.map_err(|error| Failure::fault("the threads that compute cannot be started", error))?;
     let conditioning =
         conditioning::Settings { condition_size_px: settings.condition_size, ..conditioning::Settings::default() };
-    DreamLiteEngine::new(engine::Settings { conditioning, ..engine::Settings::default() })
-        .map_err(|error| Failure::fault("the embedded model cannot be used", error))
+    let precision = |key| settings.precision(key).map_err(|what| Failure::new(Exit::Usage, format!("{key}: {what}")));
+    let encoder = precision("encoder_precision")?;
+    let precisions = Precisions {
+        encoder: encoder.unwrap_or_default(),
+        unet: precision("unet_precision")?.unwrap_or_default(),
+        vae: precision("vae_precision")?.unwrap_or_default(),
+    };
+    let packs_large_encoders = encoder.is_none();
+    DreamLiteEngine::new(engine::Settings {
+        conditioning,
+        precisions,
+        packs_large_encoders,
+        ..engine::Settings::default()
+    })
+    .map_err(|error| Failure::fault("the embedded model cannot be used", error))
 }
 
 fn start<E: Engine>(engine: E, settings: &Settings) -> Result<Runtime, Failure> {

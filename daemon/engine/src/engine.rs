@@ -51,6 +51,8 @@ pub struct Settings {
     pub conditioning: conditioning::Settings,
     /// In which precision the networks compute.
     pub precisions: Precisions,
+    /// True: an encoder of many parameters is kept in `q8_0` where [`precisions`](Self::precisions) says f32.
+    pub packs_large_encoders: bool,
     /// What is kept between generations.
     pub keep: Keep,
 }
@@ -94,7 +96,7 @@ impl DreamLiteEngine {
 
     /// A model's checkpoint, packed as the settings say for a network.
     fn packed(&self, model: &registry::Model, network: Network) -> Checkpoint {
-        model.checkpoint.with_packing(Packing::new(self.settings.precisions.of(network)))
+        model.checkpoint.with_packing(Packing::new(model.info.precisions.of(network)))
     }
 
     /// Adds any checkpoint under a name, with what is known about it. Fails like [`add_model`](Engine::add_model).

@@ -17,7 +17,7 @@ pub mod values;
 pub mod weights;
 
 pub use checkpoint::Checkpoint;
-pub use easel_kernels::keep_freed_memory;
+pub use easel_kernels::{keep_freed_memory, limit_instructions};
 pub use engine::DreamLiteEngine;
 pub use error::{EngineError, LoadError};
 pub use weights::Weights;

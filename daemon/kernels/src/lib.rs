@@ -54,7 +54,7 @@ pub use depthwise::{
     depthwise_conv3x3, depthwise_conv3x3_slice, group_norm_silu_depthwise_conv3x3,
     group_norm_silu_depthwise_conv3x3_slice,
 };
-pub use dispatch::Level;
+pub use dispatch::{Level, limit_instructions};
 pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice};
 pub use int8::{Bytes, Int8Chain, Int8Conv3x3, Int8FeedForward, Int8Linear, Int8Pointwise, Int8Tokens};
 pub use layout::{to_channels, to_tokens, transpose_slice};

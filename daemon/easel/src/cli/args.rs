@@ -173,6 +173,18 @@ pub(crate) struct SettingsArgs {
     /// Edge in pixels at which the encoder sees the source: 512 or 256
     #[arg(long, value_name = "PX")]
     condition_size: Option<String>,
+    /// Precision of the encoder: auto (q8_0 for large ones), f32, q8_0, q4k or int8
+    #[arg(long, value_name = "NAME")]
+    encoder_precision: Option<String>,
+    /// Precision of the denoiser: f32 or int8
+    #[arg(long, value_name = "NAME")]
+    unet_precision: Option<String>,
+    /// Precision of the VAE: f32 or int8
+    #[arg(long, value_name = "NAME")]
+    vae_precision: Option<String>,
+    /// Most capable instructions that are used: auto, amx, avx512, avx2 or portable
+    #[arg(long, value_name = "NAME")]
+    instructions: Option<String>,
     /// Threads that compute; 0: one for each core
     #[arg(long, value_name = "N")]
     threads: Option<String>,
@@ -209,6 +221,10 @@ impl SettingsArgs {
             ("default_model", &self.default_model),
             ("engine", &self.engine),
             ("condition_size", &self.condition_size),
+            ("encoder_precision", &self.encoder_precision),
+            ("unet_precision", &self.unet_precision),
+            ("vae_precision", &self.vae_precision),
+            ("instructions", &self.instructions),
             ("threads", &self.threads),
             ("cpu_slots", &self.cpu_slots),
             ("max_queue", &self.max_queue),

@@ -52,15 +52,22 @@ async fn list(client: &Easel, output: &Output) -> Result<(), Failure> {
                 format!("{}x{}", model.native_width, model.native_height),
                 words::count(model.parameters),
                 words::bytes(model.file_bytes),
+                format!("{} {} {}", model.text_encoder_precision, model.unet_precision, model.vae_precision),
                 if model.license.is_empty() { "unknown".to_owned() } else { model.license.clone() },
             ]
         })
         .collect();
-    output.table(&["name", "state", "pipeline", "native", "parameters", "files", "licence"], rows);
+    output.table(&["name", "state", "pipeline", "native", "parameters", "files", "precision", "licence"], rows);
     for model in &models {
         output.line(&format!("\n{}: {}", model.name, model.description));
         if !model.problem.is_empty() {
             output.line(&format!("  could not be loaded: {}", model.problem));
+        }
+        if !model.full_layers.is_empty() {
+            output.line(&format!(
+                "  stay in f32, since their shape does not allow less: {}",
+                model.full_layers.join(", ")
+            ));
         }
     }
     Ok(())
@@ -128,5 +135,9 @@ fn described(model: &proto::Model) -> Value {
         "file_bytes": model.file_bytes,
         "resident_bytes": model.resident_bytes,
         "license": model.license,
+        "text_encoder_precision": model.text_encoder_precision,
+        "unet_precision": model.unet_precision,
+        "vae_precision": model.vae_precision,
+        "full_layers": model.full_layers,
     })
 }
