@@ -50,8 +50,8 @@ pub struct ModelInfo {
     pub file_bytes: u64,
     /// In which precision the networks are kept when they are loaded.
     pub precisions: Precisions,
-    /// Layers that should be kept in a low precision and stay in f32, since their shape does not allow it.
-    pub full_layers: Vec<String>,
+    /// Layers whose shape does not allow the precision of their network, each with the one that it has: `NAME as f32`.
+    pub fallback_layers: Vec<String>,
 }
 
 impl ModelInfo {

@@ -18,7 +18,7 @@ fn model() -> ModelInfo {
         parameters: 0,
         file_bytes: 0,
         precisions: crate::Precisions::default(),
-        full_layers: Vec::new(),
+        fallback_layers: Vec::new(),
     }
 }
 

@@ -31,6 +31,7 @@
 
 mod activation;
 mod attention;
+mod blocks;
 mod columns;
 mod conv;
 mod depthwise;
@@ -49,6 +50,7 @@ mod upsample;
 
 pub use activation::{geglu, geglu_slice, silu, silu_slice};
 pub use attention::{Extents, Sight, attention, attention_slice, causal_attention};
+pub use blocks::{BlockFormat, BlockLinear, BlockTokens};
 pub use conv::{Convolution, conv2d, conv2d_slice};
 pub use depthwise::{
     depthwise_conv3x3, depthwise_conv3x3_slice, group_norm_silu_depthwise_conv3x3,

@@ -162,6 +162,6 @@ fn model_info(name: &str, native_px: u32) -> ModelInfo {
         parameters: 0,
         file_bytes: 0,
         precisions: easel_domain::Precisions::default(),
-        full_layers: Vec::new(),
+        fallback_layers: Vec::new(),
     }
 }

@@ -63,10 +63,10 @@ async fn list(client: &Easel, output: &Output) -> Result<(), Failure> {
         if !model.problem.is_empty() {
             output.line(&format!("  could not be loaded: {}", model.problem));
         }
-        if !model.full_layers.is_empty() {
+        if !model.fallback_layers.is_empty() {
             output.line(&format!(
-                "  stay in f32, since their shape does not allow less: {}",
-                model.full_layers.join(", ")
+                "  layers whose shape does not allow that precision: {}",
+                model.fallback_layers.join(", ")
             ));
         }
     }
@@ -138,6 +138,6 @@ fn described(model: &proto::Model) -> Value {
         "text_encoder_precision": model.text_encoder_precision,
         "unet_precision": model.unet_precision,
         "vae_precision": model.vae_precision,
-        "full_layers": model.full_layers,
+        "fallback_layers": model.fallback_layers,
     })
 }

@@ -156,7 +156,7 @@ fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Setting
         parameters,
         file_bytes,
         precisions,
-        full_layers: packings.iter().flat_map(|packing| packing.tally().fallbacks).collect(),
+        fallback_layers: packings.iter().flat_map(|packing| packing.tally().fallbacks).collect(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod blocks;
 mod common;
 mod conv;
 mod depthwise;

@@ -85,7 +85,7 @@ fn model() -> ModelInfo {
         parameters: 0,
         file_bytes: 0,
         precisions: easel_domain::Precisions::default(),
-        full_layers: Vec::new(),
+        fallback_layers: Vec::new(),
     }
 }
 

@@ -62,6 +62,6 @@ pub(crate) fn wire_model(model: &ModelStatus) -> v1::Model {
         text_encoder_precision: info.precisions.encoder.name().to_owned(),
         unet_precision: info.precisions.unet.name().to_owned(),
         vae_precision: info.precisions.vae.name().to_owned(),
-        full_layers: info.full_layers.clone(),
+        fallback_layers: info.fallback_layers.clone(),
     }
 }
