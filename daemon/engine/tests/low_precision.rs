@@ -112,9 +112,15 @@ fn int8_pictures_are_those_of_f32() {
 }
 
 #[test]
+fn an_encoder_in_blocks_leaves_the_pictures_as_they_are() {
+    let mean = compare(Precisions { encoder: Precision::Q8_0, ..Precisions::default() });
+    assert!(mean >= LEAST_MEAN_PSNR, "{mean}");
+}
+
+#[test]
 fn no_int8_layer_is_far_from_itself_in_f32() {
     let index = index();
-    let audit = Audit::new();
+    let audit = Audit::new(Precision::Int8);
     let checkpoint = embedded::checkpoint().with_packing(Packing::audited(audit.clone()));
     let unet = UNet::load(&checkpoint, &Device::Cpu).expect("the U-Net");
     let vae = TinyVae::load(&checkpoint, &Device::Cpu).expect("the VAE");

@@ -4,7 +4,10 @@
 
 use std::time::Instant;
 
-use easel_kernels::{Int8Chain, Int8Conv3x3, Int8FeedForward, Int8Linear, Int8Pointwise, Int8Tokens, Level};
+use easel_kernels::{
+    BlockFormat, BlockLinear, BlockTokens, Int8Chain, Int8Conv3x3, Int8FeedForward, Int8Linear, Int8Pointwise,
+    Int8Tokens, Level,
+};
 
 fn values(len: usize) -> Vec<f32> {
     (0..len).map(|at| ((at * 7919) % 1009) as f32 / 504.0 - 1.0).collect()
@@ -47,6 +50,19 @@ fn main() {
         let mut out = vec![0f32; rows * output];
         let out = std::cell::RefCell::new(&mut out);
         row(&format!("linear {rows} x {input} -> {output}"), gop, |level| {
+            layer.forward_tokens(level, &tokens, None, &mut out.borrow_mut());
+        });
+    }
+    for (rows, format) in [60, 400].into_iter().flat_map(|rows| [(rows, BlockFormat::Q8_0), (rows, BlockFormat::Q4K)]) {
+        let (input, output) = (2048, 6144);
+        let packed = format.pack(&weights(output * input, input), [output, input]).into();
+        let layer = BlockLinear::from_packed(format, &packed, None, [output, input]).expect("packed just now");
+        let x = values(rows * input);
+        let gop = 2e-9 * (rows * input * output) as f64;
+        let mut out = vec![0f32; rows * output];
+        let out = std::cell::RefCell::new(&mut out);
+        row(&format!("{format:?} {rows} x {input} -> {output}"), gop, |level| {
+            let tokens = BlockTokens::from_slice(level, &x, input);
             layer.forward_tokens(level, &tokens, None, &mut out.borrow_mut());
         });
     }

@@ -3,8 +3,7 @@
 use std::cell::OnceCell;
 
 use candle_core::{D, Result, Tensor};
-use easel_domain::Precision;
-use easel_kernels::{Int8FeedForward, Int8Linear, Int8Tokens};
+use easel_kernels::{BlockLinear, BlockTokens, Int8FeedForward, Int8Linear, Int8Tokens};
 
 use super::path::fused;
 use crate::error::LoadError;
@@ -23,18 +22,20 @@ enum Weight {
     /// `(out, in)`
     Full(Tensor),
     Int8(Int8Linear),
+    Blocks(BlockLinear),
 }
 
 /// What several layers read: rounded once for all of those that need it so.
 pub struct Shared<'a> {
     x: &'a Tensor,
     int8: OnceCell<Int8Tokens>,
+    blocks: OnceCell<BlockTokens>,
 }
 
 impl<'a> Shared<'a> {
     /// Nothing is computed yet.
     pub fn new(x: &'a Tensor) -> Self {
-        Self { x, int8: OnceCell::new() }
+        Self { x, int8: OnceCell::new(), blocks: OnceCell::new() }
     }
 
     /// What was given.
@@ -48,6 +49,16 @@ impl<'a> Shared<'a> {
             None => {
                 let tokens = Int8Tokens::new(self.x)?;
                 Ok(self.int8.get_or_init(|| tokens))
+            }
+        }
+    }
+
+    fn blocks(&self) -> Result<&BlockTokens> {
+        match self.blocks.get() {
+            Some(tokens) => Ok(tokens),
+            None => {
+                let tokens = BlockTokens::new(self.x)?;
+                Ok(self.blocks.get_or_init(|| tokens))
             }
         }
     }
@@ -83,17 +94,18 @@ impl Linear {
         bias: bool,
     ) -> std::result::Result<Self, LoadError> {
         let bias = bias.then(|| weights.get([layer[0]], "bias")).transpose()?;
-        let packed = match weights.precision() {
-            Precision::F32 => None,
-            _ => weights.packed(Form::Tokens, &shape, "weight")?,
-        };
-        if let Some(packed) = packed {
-            let made = |bias: Option<&[f32]>| Int8Linear::from_packed(&packed, bias, layer);
-            return Ok(Self { weight: Weight::Int8(with_bias(weights, bias.as_ref(), made)?), bias: None, twin: None });
+        if let Some(form) = weights.form(layer, "weight")
+            && let Some(packed) = weights.packed(form, &shape, "weight")?
+        {
+            let made = |bias: Option<&[f32]>| match form {
+                Form::Blocks(format) => BlockLinear::from_packed(format, &packed, bias, layer).map(Weight::Blocks),
+                _ => Int8Linear::from_packed(&packed, bias, layer).map(Weight::Int8),
+            };
+            return Ok(Self { weight: with_bias(weights, bias.as_ref(), made)?, bias: None, twin: None });
         }
         let weight = weights.get(shape, "weight")?;
         let weight = weight.reshape((layer[0], layer[1])).map_err(|source| weights.refused("weight", source))?;
-        let twin = weights.twin(Form::Tokens, &weight, "weight");
+        let twin = weights.twin_of_linear(&weight, "weight");
         Ok(Self { weight: Weight::Full(weight), bias, twin })
     }
 
@@ -117,6 +129,7 @@ impl Linear {
         let weight = match &self.weight {
             Weight::Full(weight) => weight,
             Weight::Int8(layer) => return layer.forward_rounded(shared.int8()?, x.dims(), residual),
+            Weight::Blocks(layer) => return layer.forward_rounded(shared.blocks()?, x.dims(), residual),
         };
         if let Some(twin) = &self.twin {
             twin.compare(x, &easel_kernels::linear(x, weight, None, None)?)?;

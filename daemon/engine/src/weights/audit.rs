@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Result, Tensor};
-use easel_kernels::{Int8Chain, Int8Conv3x3, Int8Linear, Int8Pointwise};
+use easel_kernels::{BlockLinear, Int8Chain, Int8Conv3x3, Int8Linear, Int8Pointwise};
+
+use easel_domain::Precision;
 
 use super::packing::Form;
 
 /// Collects the errors of all layers. Cheap to clone; clones share what is collected.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Audit {
+    precision: Precision,
     errors: Arc<Mutex<BTreeMap<String, Squares>>>,
 }
 
@@ -33,12 +36,19 @@ enum Layer {
     Tokens(Int8Linear),
     Pixels(Int8Pointwise),
     Conv(Int8Conv3x3),
+    Blocks(BlockLinear),
 }
 
 impl Audit {
-    /// Nothing is collected yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Compares with a precision; nothing is collected yet.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, errors: Arc::default() }
+    }
+
+    /// What a linear layer of so many inputs would be.
+    pub(crate) fn form(&self, input: usize) -> Option<Form> {
+        let form = Form::of_linear(self.precision, input)?;
+        form.fits([1, input]).then_some(form)
     }
 
     /// Relative error of each layer by its name: the root of the summed squares of the differences over that of the results.
@@ -59,6 +69,7 @@ impl Audit {
             Form::Pixels => Layer::Pixels(Int8Pointwise::from_packed(&packed, None, shape)?),
             Form::Conv => Layer::Conv(Int8Conv3x3::from_packed(&packed, None, shape, false)?),
             Form::Doubling => Layer::Conv(Int8Conv3x3::from_packed(&packed, None, shape, true)?),
+            Form::Blocks(format) => Layer::Blocks(BlockLinear::from_packed(format, &packed, None, shape)?),
         };
         Some(Twin { audit: self.clone(), name: name.to_owned(), layer })
     }
@@ -69,6 +80,7 @@ impl Twin {
     pub(crate) fn compare(&self, x: &Tensor, y: &Tensor) -> Result<()> {
         let packed = match &self.layer {
             Layer::Tokens(layer) => layer.forward(x)?,
+            Layer::Blocks(layer) => layer.forward(x)?,
             Layer::Pixels(layer) => layer.forward(x, None, None)?,
             Layer::Conv(layer) => match Int8Chain::new(&[layer], false, false) {
                 Some(chain) => chain.forward(x)?,

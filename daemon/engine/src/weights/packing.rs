@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::Tensor;
 use easel_domain::Precision;
-use easel_kernels::{Bytes, Int8Conv3x3, Int8Linear, Int8Pointwise};
+use easel_kernels::{BlockFormat, Bytes, Int8Conv3x3, Int8Linear, Int8Pointwise};
 
 use super::Weights;
 use super::audit::Audit;
@@ -32,7 +32,7 @@ pub struct Tally {
     pub packed_bytes: u64,
     /// Parameters in them.
     pub packed_parameters: u64,
-    /// Layers that should be packed and whose shape does not allow it, which stay in f32.
+    /// Layers whose shape does not allow the precision of the network, each with the one that it has: `NAME as f32`.
     pub fallbacks: Vec<String>,
 }
 
@@ -47,9 +47,26 @@ pub enum Form {
     Conv,
     /// The same, that doubles first.
     Doubling,
+    /// [`BlockLinear`](easel_kernels::BlockLinear), over tokens.
+    Blocks(BlockFormat),
 }
 
 impl Form {
+    /// That of a linear layer of so many inputs, if it fits.
+    pub(crate) fn of_linear(precision: Precision, input: usize) -> Option<Self> {
+        match precision {
+            Precision::F32 => None,
+            Precision::Int8 => Some(Self::Tokens),
+            Precision::Q4K
+                if input.is_multiple_of(BlockFormat::Q4K.multiple())
+                    || !input.is_multiple_of(BlockFormat::Q8_0.multiple()) =>
+            {
+                Some(Self::Blocks(BlockFormat::Q4K))
+            }
+            Precision::Q4K | Precision::Q8_0 => Some(Self::Blocks(BlockFormat::Q8_0)),
+        }
+    }
+
     /// As files call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -57,12 +74,18 @@ impl Form {
             Self::Pixels => "int8_pixels",
             Self::Conv => "int8_conv3x3",
             Self::Doubling => "int8_doubling_conv3x3",
+            Self::Blocks(BlockFormat::Q8_0) => "q8_0",
+            Self::Blocks(BlockFormat::Q4K) => "q4k",
         }
     }
 
     /// Whether a layer `[output, input]` can have this form.
     pub(crate) fn fits(self, [output, input]: [usize; 2]) -> bool {
-        output > 0 && (1..=MAX_INT8_INPUTS).contains(&input)
+        let fits = match self {
+            Self::Blocks(format) => input.is_multiple_of(format.multiple()),
+            _ => input <= MAX_INT8_INPUTS,
+        };
+        output > 0 && input > 0 && fits
     }
 
     pub(crate) fn packed_len(self, shape: [usize; 2]) -> usize {
@@ -71,6 +94,7 @@ impl Form {
             Self::Pixels => Int8Pointwise::packed_len(shape),
             Self::Conv => Int8Conv3x3::packed_len(shape, false),
             Self::Doubling => Int8Conv3x3::packed_len(shape, true),
+            Self::Blocks(format) => format.packed_len(shape),
         }
     }
 
@@ -80,6 +104,7 @@ impl Form {
             Self::Pixels => Int8Pointwise::pack(values, shape),
             Self::Conv => Int8Conv3x3::pack(values, shape),
             Self::Doubling => Int8Conv3x3::pack_doubling(values, shape),
+            Self::Blocks(format) => format.pack(values, shape),
         }
     }
 }
@@ -132,7 +157,7 @@ impl Weights {
         let found = self.find(shape, name)?;
         let layer = [shape[0], shape[1]];
         if !form.fits(layer) || !self.device.is_cpu() {
-            self.packing.locked().fallbacks.push(found.tensor.clone());
+            self.packing.locked().fallbacks.push(format!("{} as f32", found.tensor));
             return Ok(None);
         }
         let mut tally = self.packing.locked();
@@ -143,6 +168,21 @@ impl Weights {
             return Ok(None);
         }
         Ok(Some(form.pack(&found.values(found.bytes.clone()), layer).into()))
+    }
+
+    /// The form of a linear layer `name (output, input)` in the precision of the network; `None`: f32. Where the inputs are no
+    /// multiple of 256, `q4k` falls back to `q8_0`.
+    pub(crate) fn form(&self, [_, input]: [usize; 2], name: &str) -> Option<Form> {
+        let form = Form::of_linear(self.precision(), input);
+        if self.precision() == Precision::Q4K && form == Some(Form::Blocks(BlockFormat::Q8_0)) {
+            self.packing.locked().fallbacks.push(format!("{} as q8_0", self.full_name(name)));
+        }
+        form
+    }
+
+    /// The same for a linear layer.
+    pub(crate) fn twin_of_linear(&self, weight: &Tensor, name: &str) -> Option<super::audit::Twin> {
+        self.twin(self.packing.audit()?.form(weight.dim(1).ok()?)?, weight, name)
     }
 
     /// What the packed layer of this name is to be compared with, when somebody wants to know.
