@@ -11,16 +11,17 @@ pub use encoder::Encoder;
 pub use registry::About;
 pub use vae::Vae;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, ModelInfo, Network, Precisions};
+use easel_domain::{Error, ModelInfo, Network, Precision, Precisions, Reason};
 
 use crate::checkpoint::Checkpoint;
 use crate::conditioning;
 use crate::embedded;
 use crate::error::EngineError;
+use crate::prepared::{self, Prepared};
 use crate::values::{Latents, PromptEmbeds, device_kind};
 use crate::weights::packing::Packing;
 use registry::Registry;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub packs_large_encoders: bool,
     /// What is kept between generations.
     pub keep: Keep,
+    /// Folder of packed weights; `None`: they are rounded at every load.
+    pub prepared_dir: Option<PathBuf>,
 }
 
 /// How much is kept of canvases and prompts for the next generation, for each loaded network; 0: nothing.
@@ -94,9 +97,45 @@ impl DreamLiteEngine {
         Self { registry: Registry::default(), settings }
     }
 
-    /// A model's checkpoint, packed as the settings say for a network.
+    /// A model's checkpoint, packed as the settings say for a network: from the file of its packed weights when there is a good
+    /// one, else by rounding.
     fn packed(&self, model: &registry::Model, network: Network) -> Checkpoint {
-        model.checkpoint.with_packing(Packing::new(model.info.precisions.of(network)))
+        let precision = model.info.precisions.of(network);
+        let folder = self.settings.prepared_dir.as_ref().filter(|_| precision != Precision::F32);
+        let open = |folder: &PathBuf| {
+            let path = prepared::path_of(folder, &model.info.name, network, precision);
+            Prepared::open(&path, &model.checkpoint, network, precision)
+        };
+        let packing = match folder.map(open) {
+            Some(Ok(Some(prepared))) => Packing::prepared(precision, prepared),
+            Some(Err(error)) => {
+                tracing::warn!(model = %model.info.name, %error, "the weights are packed anew");
+                Packing::new(precision)
+            }
+            Some(Ok(None)) | None => Packing::new(precision),
+        };
+        model.checkpoint.with_packing(packing)
+    }
+
+    /// Writes the packed weights of a model's networks that are not kept in f32, in place of files that are there. Returns each
+    /// file with its size in bytes. Fails with `ModelNotFound`, or `InvalidRequest` when all networks are kept in f32 or no
+    /// folder is set.
+    pub fn quantise(&self, model: &str) -> Result<Vec<(PathBuf, u64)>, Error> {
+        let model = self.registry.get(model)?;
+        let networks = [Network::Encoder, Network::Unet, Network::Vae];
+        let packed: Vec<Network> =
+            networks.into_iter().filter(|network| model.info.precisions.of(*network) != Precision::F32).collect();
+        let folder = self.settings.prepared_dir.as_ref().filter(|_| !packed.is_empty()).ok_or_else(|| {
+            let what = "all networks are kept in f32: choose another precision for one of them";
+            Error::new(Reason::InvalidRequest, what)
+        })?;
+        let write = |network: Network| {
+            let precision = model.info.precisions.of(network);
+            let path = prepared::path_of(folder, &model.info.name, network, precision);
+            let bytes = prepared::write(&path, &model.checkpoint, (network, precision), &self.settings.conditioning)?;
+            Ok((path, bytes))
+        };
+        packed.into_iter().map(write).collect()
     }
 
     /// Adds any checkpoint under a name, with what is known about it. Fails like [`add_model`](Engine::add_model).

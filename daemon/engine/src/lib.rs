@@ -10,6 +10,7 @@ mod kept;
 pub mod noise;
 pub mod ops;
 pub mod pass;
+pub mod prepared;
 pub mod scheduler;
 pub mod unet;
 pub mod vae;

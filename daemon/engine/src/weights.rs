@@ -104,6 +104,11 @@ impl Weights {
         self.store.tensors.values().map(|(_, entry)| entry.shape.iter().product::<usize>() as u64).sum()
     }
 
+    /// The names of the files, relative to the checkpoint.
+    pub(crate) fn files(&self) -> Vec<String> {
+        self.store.files.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// Size of all files in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.store.files.iter().map(|(_, bytes)| bytes.as_slice().len() as u64).sum()

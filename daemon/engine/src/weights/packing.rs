@@ -10,6 +10,7 @@ use easel_kernels::{BlockFormat, Bytes, Int8Conv3x3, Int8Linear, Int8Pointwise};
 use super::Weights;
 use super::audit::Audit;
 use crate::error::LoadError;
+use crate::prepared::{Prepared, Sink};
 
 /// Longest sum of products of bytes; layers with more inputs stay as they are.
 const MAX_INT8_INPUTS: usize = 65_536;
@@ -22,6 +23,8 @@ pub struct Packing(Arc<State>);
 struct State {
     precision: Precision,
     audit: Option<Audit>,
+    prepared: Option<Prepared>,
+    sink: Option<Sink>,
     tally: Mutex<Tally>,
 }
 
@@ -34,6 +37,17 @@ pub struct Tally {
     pub packed_parameters: u64,
     /// Layers whose shape does not allow the precision of the network, each with the one that it has: `NAME as f32`.
     pub fallbacks: Vec<String>,
+    /// The packed layers, in the order in which they were read.
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// A packed layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layer {
+    /// Dotted name of its weights.
+    pub(crate) tensor: String,
+    pub(crate) form: Form,
+    pub(crate) bytes: usize,
 }
 
 /// How the weights of a layer are laid out.
@@ -120,6 +134,16 @@ impl Packing {
         Self(Arc::new(State { audit: Some(audit), ..State::default() }))
     }
 
+    /// Weights that are read where a file has them.
+    pub fn prepared(precision: Precision, prepared: Prepared) -> Self {
+        Self(Arc::new(State { precision, prepared: Some(prepared), ..State::default() }))
+    }
+
+    /// The same, whose layers go to a file too.
+    pub(crate) fn with_sink(self, sink: Sink) -> Self {
+        Self(Arc::new(State { precision: self.0.precision, sink: Some(sink), ..State::default() }))
+    }
+
     /// The precision of the layers that are packed.
     pub fn precision(&self) -> Precision {
         self.0.precision
@@ -161,13 +185,23 @@ impl Weights {
             return Ok(None);
         }
         let mut tally = self.packing.locked();
-        tally.packed_bytes += form.packed_len(layer) as u64;
+        let bytes = form.packed_len(layer);
+        tally.layers.push(Layer { tensor: found.tensor.clone(), form, bytes });
+        tally.packed_bytes += bytes as u64;
         tally.packed_parameters += shape.iter().product::<usize>() as u64;
         drop(tally);
         if !self.store.reads_tensors {
             return Ok(None);
         }
-        Ok(Some(form.pack(&found.values(found.bytes.clone()), layer).into()))
+        let prepared = self.packing.0.prepared.as_ref();
+        if let Some(packed) = prepared.and_then(|prepared| prepared.layer(&found.tensor, form, bytes)) {
+            return Ok(Some(packed));
+        }
+        let packed = form.pack(&found.values(found.bytes.clone()), layer);
+        if let Some(sink) = &self.packing.0.sink {
+            sink.put(&found.tensor, form, &packed);
+        }
+        Ok(Some(packed.into()))
     }
 
     /// The form of a linear layer `name (output, input)` in the precision of the network; `None`: f32. Where the inputs are no
