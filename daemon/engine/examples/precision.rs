@@ -1,4 +1,5 @@
-//! What each precision costs: one step of the U-Net and both ways through the VAE, in turns, in processor seconds.
+//! What each precision costs: one step of the U-Net and both ways through the VAE, in turns, in processor seconds; with
+//! `read` as the name, the encoder.
 //! `cargo run --example precision -- FOLDER [SIZE] [THREADS] [part of a name] [TURNS] [f32|int8]`
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -6,8 +7,9 @@ use std::error::Error;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use easel_domain::Precision;
 use easel_domain::engine::StageControl;
+use easel_domain::{Mode, Network, Pipeline, Precision, RgbImage};
+use easel_engine::conditioning::{Conditioner, EncodeRequest, Settings};
 use easel_engine::pass::Pass;
 use easel_engine::unet::{Conditioning, UNet};
 use easel_engine::vae::TinyVae;
@@ -16,6 +18,9 @@ use easel_engine::{Checkpoint, keep_freed_memory};
 
 /// Tokens of the prompt, a picture of 256 tokens among them.
 const TOKENS: usize = 350;
+/// About 60 tokens with what is written around it.
+const PROMPT: &str = "paint the boat in the foreground bright red, add fresh snow on the mountains behind the lake, keep the calm \
+    water and the soft morning mist as they are, and make it look like an old watercolour";
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -53,6 +58,27 @@ impl Networks {
     }
 }
 
+/// Reads a prompt, alone and with a canvas, in each precision of the encoder; one is in memory at a time.
+fn encode(checkpoint: &Checkpoint, turns: usize, only: Option<&String>) -> Outcome<()> {
+    let control = StageControl::detached();
+    let canvas = RgbImage::new(512, 512, (0..512 * 512 * 3).map(|at| (at * 7919 % 251) as u8).collect())?;
+    for precision in Network::Encoder.allowed().iter().filter(|p| only.is_none_or(|only| only == p.name())) {
+        let checkpoint = checkpoint.with_packing(Packing::new(*precision));
+        let conditioner = Conditioner::load(&checkpoint, &Settings::default(), &Device::Cpu)?;
+        for (name, mode, image) in [("prompt", Mode::Generate, None), ("canvas", Mode::Edit, Some(&canvas))] {
+            for _ in 0..turns {
+                let request =
+                    EncodeRequest { mode, pipeline: Pipeline::Mobile, prompt: PROMPT, negative_prompt: "", image };
+                let (start, before) = (Instant::now(), processor_seconds()?);
+                conditioner.encode(&request, &mut Pass::new(&control))?;
+                let taken = (processor_seconds()? - before, start.elapsed().as_secs_f64());
+                println!("{name}, {}: {:.2} s of processor, {:.2} s", precision.name(), taken.0, taken.1);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Processor time of all threads of this process, in seconds. Source: `proc(5)`, fields utime and stime in hundredths.
 fn processor_seconds() -> Outcome<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
@@ -72,6 +98,9 @@ fn main() -> Outcome<()> {
     let checkpoint = Checkpoint::folder(folder);
     let load = |precision| Networks::load(&checkpoint, precision, size as f32);
     let only = arguments.get(5);
+    if filter == "read" {
+        return encode(&checkpoint, turns, only);
+    }
     let wanted = |precision: &&Precision| only.is_none_or(|only| only == precision.name());
     let both = [Precision::Int8, Precision::F32].iter().filter(wanted).map(|precision| load(*precision));
     let both = both.collect::<Outcome<Vec<_>>>()?;

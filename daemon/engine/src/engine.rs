@@ -82,6 +82,8 @@ impl Default for Keep {
 pub struct DreamLiteEngine {
     registry: Registry,
     settings: Settings,
+    /// Takes the place of how the settings pack.
+    audited: Option<Packing>,
 }
 
 impl DreamLiteEngine {
@@ -94,12 +96,20 @@ impl DreamLiteEngine {
 
     /// An engine without models, for tests of single checkpoints; [`models`](Engine::models) is empty until one is added.
     pub fn empty(settings: Settings) -> Self {
-        Self { registry: Registry::default(), settings }
+        Self { registry: Registry::default(), settings, audited: None }
+    }
+
+    /// The same engine, whose networks are loaded in f32 with a packed twin beside each layer.
+    pub(crate) fn audited(self, packing: Packing) -> Self {
+        Self { audited: Some(packing), ..self }
     }
 
     /// A model's checkpoint, packed as the settings say for a network: from the file of its packed weights when there is a good
     /// one, else by rounding.
     fn packed(&self, model: &registry::Model, network: Network) -> Checkpoint {
+        if let Some(packing) = &self.audited {
+            return model.checkpoint.with_packing(packing.clone());
+        }
         let precision = model.info.precisions.of(network);
         let folder = self.settings.prepared_dir.as_ref().filter(|_| precision != Precision::F32);
         let open = |folder: &PathBuf| {

@@ -11,6 +11,7 @@ pub mod noise;
 pub mod ops;
 pub mod pass;
 pub mod prepared;
+pub mod quality;
 pub mod scheduler;
 pub mod unet;
 pub mod vae;

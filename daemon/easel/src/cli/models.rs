@@ -21,6 +21,8 @@ pub(crate) async fn models(context: &Context, action: Option<ModelsAction>) -> R
             ModelsAction::List => list(client, output).await,
             ModelsAction::Add { folder, name } => add(client, output, &folder, name).await,
             ModelsAction::Load { name } => load(client, output, name).await,
+            #[cfg(feature = "dreamlite")]
+            ModelsAction::Quantize { name, .. } => super::quantise(context, &name),
             ModelsAction::Unload { name } => {
                 show(output, &client.unload_model(name).await?, "unloaded");
                 Ok(())
