@@ -61,7 +61,7 @@ impl Networks {
 /// Reads a prompt, alone and with a canvas, in each precision of the encoder; one is in memory at a time.
 fn encode(checkpoint: &Checkpoint, turns: usize, only: Option<&String>) -> Outcome<()> {
     let control = StageControl::detached();
-    let canvas = RgbImage::new(512, 512, (0..512 * 512 * 3).map(|at| (at * 7919 % 251) as u8).collect::<Vec<u8>>())?;
+    let canvas = RgbImage::new(512, 512, (0..512 * 512 * 3).map(|at| (at * 31 % 251) as u8).collect::<Vec<u8>>())?;
     for precision in Network::Encoder.allowed().iter().filter(|p| only.is_none_or(|only| only == p.name())) {
         let checkpoint = checkpoint.with_packing(Packing::new(*precision));
         let conditioner = Conditioner::load(&checkpoint, &Settings::default(), &Device::Cpu)?;
