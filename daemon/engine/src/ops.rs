@@ -26,6 +26,15 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     if fused(x) { easel_kernels::silu(x) } else { candle_nn::ops::silu(x) }
 }
 
+/// GELU, exact (erf) or in the approximation with tanh.
+pub fn gelu(x: &Tensor, tanh: bool) -> Result<Tensor> {
+    match (fused(x), tanh) {
+        (true, _) => easel_kernels::gelu(x, tanh),
+        (false, true) => x.gelu(),
+        (false, false) => x.gelu_erf(),
+    }
+}
+
 /// Channels-first to tokens: `(b, c, h, w) -> (b, h*w, c)`, contiguous.
 pub fn to_tokens(x: &Tensor) -> Result<Tensor> {
     if fused(x) {

@@ -239,6 +239,6 @@ impl Merger {
         } else {
             self.norm.forward(x)?.reshape(((), self.joined))?
         };
-        self.linear_fc2.forward(&self.linear_fc1.forward(&x)?.gelu_erf()?)
+        self.linear_fc2.forward(&ops::gelu(&self.linear_fc1.forward(&x)?, false)?)
     }
 }

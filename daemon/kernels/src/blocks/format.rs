@@ -46,6 +46,7 @@ pub(super) struct Unpacked<'a> {
 #[derive(Default)]
 pub(super) struct Room {
     bytes: Vec<u8>,
+    halves: Vec<f16>,
     scales: Vec<f32>,
     minima: Vec<f32>,
 }
@@ -97,9 +98,12 @@ impl BlockFormat {
         match self {
             Self::Q8_0 => {
                 let blocks = &panel[first * BYTES8..][..count * BYTES8];
-                for (block, scales) in blocks.chunks_exact(BYTES8).zip(room.scales.chunks_exact_mut(COLUMNS)) {
-                    floats(&block[..2 * COLUMNS], scales);
+                room.halves.clear();
+                for block in blocks.chunks_exact(BYTES8) {
+                    let halves = block[..2 * COLUMNS].as_chunks::<2>().0;
+                    room.halves.extend(halves.iter().map(|bytes| f16::from_le_bytes(*bytes)));
                 }
+                room.halves.convert_to_f32_slice(&mut room.scales);
                 Unpacked { bytes: &blocks[2 * COLUMNS..], step: BYTES8, scales: &room.scales, minima: None }
             }
             Self::Q4K => {

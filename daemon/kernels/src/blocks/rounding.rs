@@ -16,7 +16,7 @@ pub(super) fn round8(values: &[f32; BLOCK]) -> (f16, [i8; BLOCK]) {
     let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
     let scale = f16::from_f32(largest / 127.0);
     let inverse = inverse(scale.to_f32());
-    (scale, values.map(|value| (value * inverse).round_ties_even().clamp(-127.0, 127.0) as i8))
+    (scale, values.map(|value| nearest(value * inverse).clamp(-127.0, 127.0) as i8))
 }
 
 /// Eight blocks in four bits: `scale * scales[block] * integer - minimum * minima[block]`.
@@ -37,13 +37,13 @@ pub(super) fn round4(values: &[f32; TOGETHER * BLOCK]) -> Rounded4 {
     let mut out = Rounded4 { scale, minimum, scales: [0; 8], minima: [0; 8], integers: [0; TOGETHER * BLOCK] };
     let (inverse_scale, inverse_minimum) = (inverse(scale.to_f32()), inverse(minimum.to_f32()));
     for (at, (block, [step, off])) in blocks.iter().zip(lines).enumerate() {
-        out.scales[at] = (step * inverse_scale).round_ties_even().clamp(0.0, FACTORS) as u8;
-        out.minima[at] = (off * inverse_minimum).round_ties_even().clamp(0.0, FACTORS) as u8;
+        out.scales[at] = nearest(step * inverse_scale).clamp(0.0, FACTORS) as u8;
+        out.minima[at] = nearest(off * inverse_minimum).clamp(0.0, FACTORS) as u8;
         let step = scale.to_f32() * f32::from(out.scales[at]);
         let off = minimum.to_f32() * f32::from(out.minima[at]);
         let inverse = inverse(step);
         for (integer, value) in out.integers[at * BLOCK..].iter_mut().zip(block) {
-            *integer = ((value + off) * inverse).round_ties_even().clamp(0.0, LARGEST) as u8;
+            *integer = nearest((value + off) * inverse).clamp(0.0, LARGEST) as u8;
         }
     }
     out
@@ -65,7 +65,7 @@ fn line_of(block: &[f32; BLOCK]) -> [f32; 2] {
         let inverse = steps / width;
         let mut integers = [0f32; BLOCK];
         for (integer, value) in integers.iter_mut().zip(block) {
-            *integer = ((value - least) * inverse).round_ties_even().clamp(0.0, LARGEST);
+            *integer = nearest((value - least) * inverse).clamp(0.0, LARGEST);
         }
         let line = fitted(&integers, block);
         let apart = |line: [f32; 2]| {
@@ -96,6 +96,15 @@ fn fitted(integers: &[f32; BLOCK], values: &[f32; BLOCK]) -> [f32; 2] {
     let step = (count * iv - i * v) / determinant;
     let minimum = (step * i - v) / count;
     if minimum >= 0.0 { [step, minimum] } else { [if ii > 0.0 { iv / ii } else { 0.0 }, 0.0] }
+}
+
+/// The nearest whole number of one that is not large; halves go to the even one. Not the call of the maths library, which is
+/// one number at a time.
+#[inline(always)]
+fn nearest(value: f32) -> f32 {
+    /// 1.5 * 2^23: in a sum with it only the whole part has room.
+    const MAGIC: f32 = 12_582_912.0;
+    (value + MAGIC) - MAGIC
 }
 
 fn inverse(step: f32) -> f32 {
