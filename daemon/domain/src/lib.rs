@@ -10,6 +10,7 @@ mod kept;
 pub mod limits;
 mod model;
 mod picture;
+mod precision;
 mod request;
 pub mod resolve;
 mod size;
@@ -19,6 +20,7 @@ pub use hash::{BlobHash, GenerationId, RequestId};
 pub use kept::{KeptCache, KeptEntry, KeptKind, Reused};
 pub use model::{Guidance, ModelInfo, Pipeline};
 pub use picture::RgbImage;
+pub use precision::{Network, Precision, Precisions};
 pub use request::{
     DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RunPolicy,
 };

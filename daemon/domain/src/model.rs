@@ -1,7 +1,7 @@
 //! What is known about a checkpoint before and after it is loaded.
 
 use crate::limits::SIZE_MULTIPLE_PX;
-use crate::{Mode, Size};
+use crate::{Mode, Precisions, Size};
 
 /// Which pipeline of diffusers a checkpoint belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Size of the weight files in bytes.
     pub file_bytes: u64,
+    /// In which precision the networks are kept when they are loaded.
+    pub precisions: Precisions,
+    /// Layers whose shape does not allow the precision of their network, each with the one that it has: `NAME as f32`.
+    pub fallback_layers: Vec<String>,
 }
 
 impl ModelInfo {

@@ -17,6 +17,8 @@ fn model() -> ModelInfo {
         guidance: None,
         parameters: 0,
         file_bytes: 0,
+        precisions: crate::Precisions::default(),
+        fallback_layers: Vec::new(),
     }
 }
 

@@ -8,6 +8,8 @@ mod generate;
 mod interrupt;
 mod models;
 mod pictures;
+#[cfg(feature = "dreamlite")]
+mod quantise;
 mod session;
 mod show;
 mod status;
@@ -18,6 +20,8 @@ pub(crate) use cancel::cancel;
 pub(crate) use generate::{edit, generate};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use models::models;
+#[cfg(feature = "dreamlite")]
+pub(crate) use quantise::{quantise, selftest};
 pub(crate) use session::Connection;
 pub(crate) use show::{config, token};
 pub(crate) use status::status;

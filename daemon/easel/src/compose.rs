@@ -1,6 +1,8 @@
 //! Puts the rooms together: the engine that the settings name, the runtime around it, and what the server is told.
 
 mod models_file;
+#[cfg(feature = "dreamlite")]
+mod precision;
 mod remembering;
 
 use std::sync::Arc;
@@ -12,9 +14,13 @@ use easel_runtime::drill::{DrillConfig, DrillEngine};
 use easel_runtime::{Runtime, RuntimeConfig};
 use easel_server::{ServerConfig, TcpConfig};
 
+#[cfg(feature = "dreamlite")]
+use crate::config::AUTO;
 use crate::config::{Effective, EngineKind, PORT_BLOCK, Settings};
 use crate::exit::{Exit, Failure};
 use models_file::ModelsFile;
+#[cfg(feature = "dreamlite")]
+pub(crate) use precision::{quality, quantise};
 use remembering::Remembering;
 
 /// Starts the runtime with the engine of the settings and all models that are configured or were added.
@@ -29,32 +35,48 @@ pub(crate) fn runtime(effective: &Effective) -> Result<Runtime, Failure> {
     }
 }
 
-/// DreamLite with the embedded model. The threads that compute are those of rayon's global pool.
+/// How this process computes: instructions, memory, and the threads of rayon's global pool. To be called once.
 #[cfg(feature = "dreamlite")]
-fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failure> {
-    use easel_engine::{DreamLiteEngine, conditioning, engine};
-
+fn set_up_computing(settings: &Settings) -> Result<(), Failure> {
     easel_engine::keep_freed_memory();
+    if settings.instructions != AUTO && !easel_engine::limit_instructions(&settings.instructions) {
+        let what = format!("instructions: this processor has no {}: use auto", settings.instructions);
+        return Err(Failure::new(Exit::Usage, what));
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.threads);
     let pool = pool.thread_name(|index| format!("easel-cpu-{index}")).build_global();
-    pool.map_err(|error| Failure::fault("the threads that compute cannot be started", error))?;
+    pool.map_err(|error| Failure::fault("the threads that compute cannot be started", error))
+}
+
+/// DreamLite with the embedded model.
+#[cfg(feature = "dreamlite")]
+fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failure> {
+    use easel_domain::Precisions;
+    use easel_engine::{DreamLiteEngine, conditioning, engine};
+
+    set_up_computing(settings)?;
     let conditioning =
         conditioning::Settings { condition_size_px: settings.condition_size, ..conditioning::Settings::default() };
-    DreamLiteEngine::new(engine::Settings { conditioning, ..engine::Settings::default() })
-        .map_err(|error| Failure::fault("the embedded model cannot be used", error))
+    let precision = |key| settings.precision(key).map_err(|what| Failure::new(Exit::Usage, format!("{key}: {what}")));
+    let encoder = precision("encoder_precision")?;
+    let precisions = Precisions {
+        encoder: encoder.unwrap_or_default(),
+        unet: precision("unet_precision")?.unwrap_or_default(),
+        vae: precision("vae_precision")?.unwrap_or_default(),
+    };
+    let packs_large_encoders = encoder.is_none();
+    DreamLiteEngine::new(engine::Settings {
+        conditioning,
+        precisions,
+        packs_large_encoders,
+        prepared_dir: Some(settings.state_dir.join("prepared")),
+        ..engine::Settings::default()
+    })
+    .map_err(|error| Failure::fault("the embedded model cannot be used", error))
 }
 
 fn start<E: Engine>(engine: E, settings: &Settings) -> Result<Runtime, Failure> {
-    let file = ModelsFile::of_state_dir(&settings.state_dir);
-    let remembered = file.load()?;
-    // What is configured wins over what was added under the same name.
-    let added = remembered.iter().filter(|(name, _)| !settings.models.contains_key(*name));
-    for (name, folder) in settings.models.iter().chain(added) {
-        // One broken folder must not keep the daemon from serving the other models.
-        if let Err(error) = engine.add_model(folder, name) {
-            tracing::warn!(model = %name, %error, "a model is left out");
-        }
-    }
+    let file = add_models(&engine, settings)?;
     let config = RuntimeConfig {
         max_queued_generations: settings.max_queue,
         default_model: Some(settings.default_model.clone()).filter(|name| !name.is_empty()),
@@ -67,6 +89,21 @@ fn start<E: Engine>(engine: E, settings: &Settings) -> Result<Runtime, Failure> 
         Reason::ModelNotFound => Failure::new(Exit::Usage, format!("default_model: {error}")),
         _ => Failure::fault("the runtime cannot be started", error),
     })
+}
+
+/// Gives an engine the models that are configured or were added.
+fn add_models<E: Engine>(engine: &E, settings: &Settings) -> Result<ModelsFile, Failure> {
+    let file = ModelsFile::of_state_dir(&settings.state_dir);
+    let remembered = file.load()?;
+    // What is configured wins over what was added under the same name.
+    let added = remembered.iter().filter(|(name, _)| !settings.models.contains_key(*name));
+    for (name, folder) in settings.models.iter().chain(added) {
+        // One broken folder must not keep the daemon from serving the other models.
+        if let Err(error) = engine.add_model(folder, name) {
+            tracing::warn!(model = %name, %error, "a model is left out");
+        }
+    }
+    Ok(file)
 }
 
 /// What the server of `easel serve` is told: TCP with the token, and the socket.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use config::{Config, Value, ValueKind};
-use easel_domain::limits;
+use easel_domain::{Network, Precision, limits};
 use easel_sdk::discovery::Places;
 use serde::Deserialize;
 
@@ -44,6 +44,14 @@ pub(crate) struct Settings {
     pub(crate) models: BTreeMap<String, PathBuf>,
     /// Edge at which the encoder sees the source picture, in pixels.
     pub(crate) condition_size: usize,
+    /// Precision of the encoder; `auto`: by its size.
+    pub(crate) encoder_precision: String,
+    /// Precision of the denoiser.
+    pub(crate) unet_precision: String,
+    /// Precision of the VAE.
+    pub(crate) vae_precision: String,
+    /// Most capable instructions that are used.
+    pub(crate) instructions: String,
     /// Threads that compute; 0: one for each core.
     pub(crate) threads: usize,
     /// Stages on the CPU that compute at one time.
@@ -186,13 +194,43 @@ fn check(settings: &Settings, shown: &[Shown]) -> Result<(), String> {
         ),
         ("lame_duck_s", settings.lame_duck_s <= MAX_LAME_DUCK_S, format!("must be 0 to {MAX_LAME_DUCK_S}")),
     ];
+    let origin = |key: &str| shown.iter().find(|s| s.key == key).map_or(DEFAULT_ORIGIN, |s| s.origin.as_str());
     for (key, holds, sentence) in rules {
         if !holds {
-            let origin = shown.iter().find(|s| s.key == key).map_or(DEFAULT_ORIGIN, |s| s.origin.as_str());
-            return Err(format!("{key}: {sentence} (from {origin})"));
+            return Err(format!("{key}: {sentence} (from {})", origin(key)));
         }
     }
+    for key in ["encoder_precision", "unet_precision", "vae_precision"] {
+        if let Err(sentence) = settings.precision(key) {
+            return Err(format!("{key}: {sentence} (from {})", origin(key)));
+        }
+    }
+    if !INSTRUCTIONS.contains(&settings.instructions.as_str()) {
+        let (name, names) = (&settings.instructions, INSTRUCTIONS.join(", "));
+        return Err(format!("instructions: {name:?} is unknown, there are {names} (from {})", origin("instructions")));
+    }
     Ok(())
+}
+
+/// Names of instruction sets, and `auto` for the best that the processor has.
+const INSTRUCTIONS: [&str; 5] = [AUTO, "amx", "avx512", "avx2", "portable"];
+/// Leaves a choice to the program.
+pub(crate) const AUTO: &str = "auto";
+
+impl Settings {
+    /// The precision that one of the settings names; `None`: chosen by size.
+    pub(crate) fn precision(&self, key: &str) -> Result<Option<Precision>, String> {
+        let (network, name) = match key {
+            "unet_precision" => (Network::Unet, &self.unet_precision),
+            "vae_precision" => (Network::Vae, &self.vae_precision),
+            _ => (Network::Encoder, &self.encoder_precision),
+        };
+        if network == Network::Encoder && name == AUTO {
+            return Ok(None);
+        }
+        let or_auto = if network == Network::Encoder { ", and auto" } else { "" };
+        network.precision(name).map(Some).map_err(|error| format!("{error}{or_auto}"))
+    }
 }
 
 fn show(root: &Value) -> Vec<Shown> {

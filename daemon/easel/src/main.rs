@@ -25,6 +25,8 @@ mod token;
 
 use clap::Parser;
 
+#[cfg(feature = "dreamlite")]
+use cli::args::ModelsAction;
 use cli::{Cli, Command, Connection, Context};
 use config::env::Environment;
 use exit::{Exit, Failure};
@@ -62,6 +64,10 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Generate(args) => cli::generate(context, &args).await,
         Command::Edit(args) => cli::edit(context, &args).await,
         Command::Status => cli::status(context).await,
+        #[cfg(feature = "dreamlite")]
+        Command::Models { action: Some(ModelsAction::Quantize { name, .. }) } => cli::quantise(context, &name),
+        #[cfg(feature = "dreamlite")]
+        Command::Selftest(args) => cli::selftest(context, &args),
         Command::Models { action } => cli::models(context, action).await,
         Command::Cache { action } => cli::cache(context, action).await,
         Command::Cancel { id } => cli::cancel(context, &id).await,
@@ -81,6 +87,8 @@ fn flags(cli: &Cli) -> config::Flags {
     let own = match &cli.command {
         Command::Serve(args) => args.settings.flags().collect(),
         Command::Config(args) => args.flags().collect(),
+        #[cfg(feature = "dreamlite")]
+        Command::Models { action: Some(ModelsAction::Quantize { precisions, .. }) } => precisions.flags().collect(),
         _ => Vec::new(),
     };
     paths.chain(own).collect()

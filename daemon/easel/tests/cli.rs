@@ -352,3 +352,42 @@ fn help_shows_examples_and_exit_codes() {
     assert!(world.ok(&["generate", "--help"]).text().contains("out-0.png"));
     assert!(world.ok(&["--version"]).text().starts_with("easel "));
 }
+
+#[test]
+fn precisions_are_shown_quantised_and_measured() {
+    let world = World::with_engine("dreamlite");
+    let env = [("EASEL_UNET_PRECISION", "int8"), ("EASEL_ENCODER_PRECISION", "q4k")];
+    let listed = world.easel_with_env(&["models", "--json"], &env);
+    let model = &listed.json()[0];
+    assert_eq!((&model["unet_precision"], &model["vae_precision"]), (&"int8".into(), &"f32".into()));
+    assert_eq!(model["text_encoder_precision"], "q4k");
+    let fallbacks = model["fallback_layers"].as_array().expect("a list");
+    assert!(fallbacks.iter().all(|layer| layer.as_str().is_some_and(|name| name.ends_with(" as q8_0"))), "{model}");
+    assert_eq!(world.ok(&["models", "--json"]).json()[0]["text_encoder_precision"], "f32", "small encoders stay whole");
+
+    let refused = world.easel(&["models", "quantize", "dreamlite-nano"]);
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    let refused = world.easel(&["models", "quantize", "nobody", "--unet-precision", "int8"]);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    let written = world.ok(&[
+        "models",
+        "quantize",
+        "dreamlite-nano",
+        "--unet-precision",
+        "int8",
+        "--vae-precision",
+        "int8",
+        "--json",
+    ]);
+    assert_eq!(written.json().len(), 2);
+    assert!(written.json().iter().all(|file| file["bytes"].as_u64().is_some_and(|bytes| bytes > 10_000)));
+
+    world.write("prompts.txt", b"a red circle\n\n");
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/dreamlite-nano");
+    let run = world.ok(&["selftest", "--quality", model, "--prompts", "prompts.txt", "--json"]);
+    let (pictures, layers): (Vec<_>, Vec<_>) = run.json().into_iter().partition(|line| line["event"] == "picture");
+    assert_eq!(pictures.len(), 6);
+    assert!(pictures.iter().all(|line| line["psnr_db"].as_f64().is_none_or(|psnr| psnr > 20.0)), "{pictures:?}");
+    assert!(layers.iter().any(|line| line["network"] == "text_encoder" && line["precision"] == "q8_0"));
+    assert!(layers.iter().all(|line| line["relative_error"].as_f64().is_some_and(|error| error < 0.3)));
+}

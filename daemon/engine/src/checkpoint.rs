@@ -7,23 +7,27 @@ mod mapped;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use candle_core::Device;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use crate::error::LoadError;
 use crate::weights::Weights;
+use crate::weights::packing::Packing;
 
-pub(crate) use header::{Entry, Format, read_header};
+pub(crate) use header::{Entry, Format, read_header, read_metadata};
 
 /// A file that is compiled in: its name relative to the checkpoint, with `/`, and its bytes.
 pub type EmbeddedFile = (&'static str, &'static [u8]);
 
 /// A checkpoint in the layout of diffusers. Cheap to clone; holds no weights.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Checkpoint {
     source: Arc<Source>,
     headers_only: bool,
+    packing: Packing,
 }
 
 #[derive(Debug)]
@@ -40,30 +44,58 @@ pub(crate) enum FileBytes {
 }
 
 impl FileBytes {
+    /// Maps a regular file.
+    pub(crate) fn map(path: &Path) -> std::io::Result<Self> {
+        mapped::map(path).map(|map| Self::Mapped(Arc::new(map)))
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
             Self::Embedded(bytes) => bytes,
         }
     }
+
+    /// Lets go of pages that have been read; they are read again from the file when somebody asks for them.
+    pub(crate) fn release(&self, bytes: std::ops::Range<usize>) {
+        if let Self::Mapped(map) = self {
+            mapped::release(map, bytes);
+        }
+    }
+}
+
+impl AsRef<[u8]> for FileBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
 }
 
 impl Checkpoint {
     /// A checkpoint on disk. Nothing is read yet.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self { source: Arc::new(Source::Folder(path.into())), headers_only: false }
+        Self { source: Arc::new(Source::Folder(path.into())), headers_only: false, packing: Packing::default() }
     }
 
     /// A checkpoint that is compiled in.
     pub fn embedded(files: &'static [EmbeddedFile]) -> Self {
-        Self { source: Arc::new(Source::Embedded(files)), headers_only: false }
+        Self { source: Arc::new(Source::Embedded(files)), headers_only: false, packing: Packing::default() }
     }
 
     /// The same checkpoint, whose tensors have the right shapes and are all zeros without taking memory: a network that is
     /// loaded from it proves that configuration and weight files belong together, and is good for nothing else.
     #[must_use]
     pub fn headers_only(&self) -> Self {
-        Self { source: self.source.clone(), headers_only: true }
+        Self { headers_only: true, ..self.clone() }
+    }
+
+    /// The same checkpoint, the layers of which are packed as `packing` says when a network is loaded from it.
+    #[must_use]
+    pub fn with_packing(&self, packing: Packing) -> Self {
+        Self { packing, ..self.clone() }
+    }
+
+    pub(crate) fn packing(&self) -> &Packing {
+        &self.packing
     }
 
     pub(crate) fn reads_tensors(&self) -> bool {
@@ -125,11 +157,40 @@ impl Checkpoint {
         }
     }
 
-    pub(crate) fn map(&self, file: &str) -> Result<FileBytes, LoadError> {
+    /// The weight files of a component, relative to the checkpoint.
+    pub(crate) fn weight_files(&self, component: &str) -> Result<Vec<String>, LoadError> {
+        Ok(self.headers_only().weights(component, &Device::Cpu)?.files())
+    }
+
+    /// Size of a file in bytes and the time of its last change in nanoseconds since 1970; 0 for one that is compiled in.
+    pub(crate) fn stamp(&self, file: &str) -> Result<(u64, u64), LoadError> {
         match &*self.source {
             Source::Folder(root) => {
-                mapped::map(&root.join(file)).map(|m| FileBytes::Mapped(Arc::new(m))).map_err(|e| io_error(file, e))
+                let metadata = root.join(file).metadata().map_err(|e| io_error(file, e))?;
+                let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                let nanoseconds = modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+                Ok((metadata.len(), nanoseconds))
             }
+            Source::Embedded(_) => Ok((self.embedded_bytes(file)?.len() as u64, 0)),
+        }
+    }
+
+    /// SHA-256 of a file's content.
+    pub(crate) fn digest(&self, file: &str) -> Result<[u8; 32], LoadError> {
+        let mut hash = Sha256::new();
+        match &*self.source {
+            Source::Folder(root) => {
+                let mut file_ = std::fs::File::open(root.join(file)).map_err(|e| io_error(file, e))?;
+                std::io::copy(&mut file_, &mut hash).map_err(|e| io_error(file, e))?;
+            }
+            Source::Embedded(_) => hash.update(self.embedded_bytes(file)?),
+        }
+        Ok(hash.finalize().into())
+    }
+
+    pub(crate) fn map(&self, file: &str) -> Result<FileBytes, LoadError> {
+        match &*self.source {
+            Source::Folder(root) => FileBytes::map(&root.join(file)).map_err(|e| io_error(file, e)),
             Source::Embedded(_) => self.embedded_bytes(file).map(FileBytes::Embedded),
         }
     }

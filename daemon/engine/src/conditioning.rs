@@ -120,6 +120,7 @@ pub struct Conditioner {
     max_sequence_length: usize,
     device: Device,
     parameters: u64,
+    resident_bytes: u64,
 }
 
 impl Conditioner {
@@ -147,8 +148,9 @@ impl Conditioner {
         let model = if weights.contains("language_model.norm.weight") { weights } else { weights.pp("model") };
         let text = TextTower::load(&model.pp("language_model"), &config.text)?;
         let vision = VisionTower::load(&model.pp("visual"), &config.vision, &pixels, config.text.hidden_size)?;
-        let max_sequence_length = settings.max_sequence_length;
-        Ok(Self { tokenizer, pixels, vision, text, max_sequence_length, device: device.clone(), parameters })
+        let (max_sequence_length, resident_bytes) = (settings.max_sequence_length, model.resident_bytes());
+        let device = device.clone();
+        Ok(Self { tokenizer, pixels, vision, text, max_sequence_length, device, parameters, resident_bytes })
     }
 
     /// Encodes a request. Fails with `InvalidRequest` when an edit has no picture or a prompt cannot be encoded.
@@ -262,6 +264,11 @@ impl Conditioner {
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
         self.parameters
+    }
+
+    /// Memory of its weights in bytes, the table of embeddings counted as if it were f32.
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident_bytes
     }
 
     /// Where it computes.

@@ -11,17 +11,19 @@ pub use encoder::Encoder;
 pub use registry::About;
 pub use vae::Vae;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, KeptCache, ModelInfo};
+use easel_domain::{Error, KeptCache, ModelInfo, Network, Precision, Precisions, Reason};
 
 use crate::checkpoint::Checkpoint;
 use crate::conditioning;
 use crate::embedded;
 use crate::error::EngineError;
+use crate::prepared::{self, Prepared};
 use crate::values::{Latents, PromptEmbeds, device_kind};
+use crate::weights::packing::Packing;
 use registry::Registry;
 
 /// Where the stages compute.
@@ -48,8 +50,14 @@ pub struct Settings {
     pub devices: Devices,
     /// What the operator chooses about the encoder.
     pub conditioning: conditioning::Settings,
+    /// In which precision the networks compute.
+    pub precisions: Precisions,
+    /// True: an encoder of many parameters is kept in `q8_0` where [`precisions`](Self::precisions) says f32.
+    pub packs_large_encoders: bool,
     /// What is kept between generations.
     pub keep: Keep,
+    /// Folder of packed weights; `None`: they are rounded at every load.
+    pub prepared_dir: Option<PathBuf>,
 }
 
 /// How much is kept of canvases and prompts for the next generation, for each loaded network; 0: nothing.
@@ -74,6 +82,8 @@ impl Default for Keep {
 pub struct DreamLiteEngine {
     registry: Registry,
     settings: Settings,
+    /// Takes the place of how the settings pack.
+    audited: Option<Packing>,
 }
 
 impl DreamLiteEngine {
@@ -86,7 +96,56 @@ impl DreamLiteEngine {
 
     /// An engine without models, for tests of single checkpoints; [`models`](Engine::models) is empty until one is added.
     pub fn empty(settings: Settings) -> Self {
-        Self { registry: Registry::default(), settings }
+        Self { registry: Registry::default(), settings, audited: None }
+    }
+
+    /// The same engine, whose networks are loaded in f32 with a packed twin beside each layer.
+    pub(crate) fn audited(self, packing: Packing) -> Self {
+        Self { audited: Some(packing), ..self }
+    }
+
+    /// A model's checkpoint, packed as the settings say for a network: from the file of its packed weights when there is a good
+    /// one, else by rounding.
+    fn packed(&self, model: &registry::Model, network: Network) -> Checkpoint {
+        if let Some(packing) = &self.audited {
+            return model.checkpoint.with_packing(packing.clone());
+        }
+        let precision = model.info.precisions.of(network);
+        let folder = self.settings.prepared_dir.as_ref().filter(|_| precision != Precision::F32);
+        let open = |folder: &PathBuf| {
+            let path = prepared::path_of(folder, &model.info.name, network, precision);
+            Prepared::open(&path, &model.checkpoint, network, precision)
+        };
+        let packing = match folder.map(open) {
+            Some(Ok(Some(prepared))) => Packing::prepared(precision, prepared),
+            Some(Err(error)) => {
+                tracing::warn!(model = %model.info.name, %error, "the weights are packed anew");
+                Packing::new(precision)
+            }
+            Some(Ok(None)) | None => Packing::new(precision),
+        };
+        model.checkpoint.with_packing(packing)
+    }
+
+    /// Writes the packed weights of a model's networks that are not kept in f32, in place of files that are there. Returns each
+    /// file with its size in bytes. Fails with `ModelNotFound`, or `InvalidRequest` when all networks are kept in f32 or no
+    /// folder is set.
+    pub fn quantise(&self, model: &str) -> Result<Vec<(PathBuf, u64)>, Error> {
+        let model = self.registry.get(model)?;
+        let networks = [Network::Encoder, Network::Unet, Network::Vae];
+        let packed: Vec<Network> =
+            networks.into_iter().filter(|network| model.info.precisions.of(*network) != Precision::F32).collect();
+        let folder = self.settings.prepared_dir.as_ref().filter(|_| !packed.is_empty()).ok_or_else(|| {
+            let what = "all networks are kept in f32: choose another precision for one of them";
+            Error::new(Reason::InvalidRequest, what)
+        })?;
+        let write = |network: Network| {
+            let precision = model.info.precisions.of(network);
+            let path = prepared::path_of(folder, &model.info.name, network, precision);
+            let bytes = prepared::write(&path, &model.checkpoint, (network, precision), &self.settings.conditioning)?;
+            Ok((path, bytes))
+        };
+        packed.into_iter().map(write).collect()
     }
 
     /// Adds any checkpoint under a name, with what is known about it. Fails like [`add_model`](Engine::add_model).
@@ -114,7 +173,8 @@ impl Engine for DreamLiteEngine {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
         let pipeline = model.info.pipeline;
-        let loaded = Encoder::load(&model.checkpoint, pipeline, &self.settings, &model.kept, model.residency.enter());
+        let checkpoint = self.packed(&model, Network::Encoder);
+        let loaded = Encoder::load(&checkpoint, pipeline, &self.settings, &model.kept, model.residency.enter());
         Ok(loaded.map_err(EngineError::from)?)
     }
 
@@ -122,15 +182,16 @@ impl Engine for DreamLiteEngine {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
         let pipeline = model.info.pipeline;
-        let loaded =
-            Denoiser::load(&model.checkpoint, pipeline, &self.settings.devices.denoiser, model.residency.enter());
+        let checkpoint = self.packed(&model, Network::Unet);
+        let loaded = Denoiser::load(&checkpoint, pipeline, &self.settings.devices.denoiser, model.residency.enter());
         Ok(loaded.map_err(EngineError::from)?)
     }
 
     fn load_vae(&self, model: &str, control: &StageControl) -> Result<Vae, StageError> {
         control.checkpoint()?;
         let model = self.registry.get(model)?;
-        Ok(Vae::load(&model.checkpoint, &self.settings, &model.kept, model.residency.enter(), control)?)
+        let checkpoint = self.packed(&model, Network::Vae);
+        Ok(Vae::load(&checkpoint, &self.settings, &model.kept, model.residency.enter(), control)?)
     }
 
     fn resident_bytes(&self, model: &str) -> u64 {

@@ -101,6 +101,28 @@ pub enum LoadError {
         /// The setting, what is wrong with it and what would be right.
         what: String,
     },
+    /// A file of packed weights is not what was written.
+    #[error("{file} is damaged: {what}; run `easel models quantize` again, or remove it")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file of packed weights was made from other weights than those that the checkpoint has.
+    #[error("{file} was made from other weights than the model has now; run `easel models quantize` again")]
+    Stale {
+        /// The file.
+        file: String,
+    },
+    /// A file of packed weights cannot be written.
+    #[error("{file} cannot be written ({source}); look at the free space and the rights of its folder")]
+    Unwritable {
+        /// The file.
+        file: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The device refused a tensor (out of memory, for example).
     #[error("{file}: {tensor} cannot be moved to the device: {source}")]
     Device {

@@ -10,6 +10,8 @@ mod kept;
 pub mod noise;
 pub mod ops;
 pub mod pass;
+pub mod prepared;
+pub mod quality;
 pub mod scheduler;
 pub mod unet;
 pub mod vae;
@@ -17,7 +19,7 @@ pub mod values;
 pub mod weights;
 
 pub use checkpoint::Checkpoint;
-pub use easel_kernels::keep_freed_memory;
+pub use easel_kernels::{keep_freed_memory, limit_instructions};
 pub use engine::DreamLiteEngine;
 pub use error::{EngineError, LoadError};
 pub use weights::Weights;

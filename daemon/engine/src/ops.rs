@@ -10,8 +10,10 @@ mod path;
 
 pub use attention::attention;
 pub use causal::causal_attention;
-pub use conv::{Conv2d, depthwise_conv3x3, pointwise_conv, resize_nearest, upsample_conv3x3};
-pub use linear::{Linear, geglu};
+pub use conv::{
+    Conv2d, Pointwise, Use, depthwise_conv3x3, pointwise_conv, residual_convs, resize_nearest, upsample_conv3x3,
+};
+pub use linear::{Linear, Shared, gated_feed_forward, geglu};
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, group_norm, group_norm_silu, group_norm_silu_depthwise_conv3x3};
 pub use path::plainly;
 
@@ -22,6 +24,15 @@ use path::fused;
 /// `x * sigmoid(x)`.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
     if fused(x) { easel_kernels::silu(x) } else { candle_nn::ops::silu(x) }
+}
+
+/// GELU, exact (erf) or in the approximation with tanh.
+pub fn gelu(x: &Tensor, tanh: bool) -> Result<Tensor> {
+    match (fused(x), tanh) {
+        (true, _) => easel_kernels::gelu(x, tanh),
+        (false, true) => x.gelu(),
+        (false, false) => x.gelu_erf(),
+    }
 }
 
 /// Channels-first to tokens: `(b, c, h, w) -> (b, h*w, c)`, contiguous.

@@ -39,6 +39,7 @@ pub struct UNet {
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
     parameters: u64,
+    resident_bytes: u64,
     device: Device,
 }
 
@@ -110,6 +111,7 @@ impl UNet {
                 true,
             )?,
             parameters: weights.parameters(),
+            resident_bytes: weights.resident_bytes(),
             device: weights.device().clone(),
             config,
         })
@@ -128,6 +130,11 @@ impl UNet {
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
         self.parameters
+    }
+
+    /// Memory of its weights in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident_bytes
     }
 
     /// Computes what depends on prompt and size alone. `prompt_embeds (b, m, prompt_embed_dim)`; `mask (b, m)` is 1 where a

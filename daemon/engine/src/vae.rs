@@ -12,7 +12,7 @@ use easel_domain::RgbImage;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{EngineError, LoadError, Result};
-use crate::ops::Conv2d;
+use crate::ops::{Conv2d, Use};
 use crate::pass::Pass;
 use crate::weights::Weights;
 use layers::{Layer, TinyBlock};
@@ -26,6 +26,7 @@ pub struct TinyVae {
     encoder: Vec<Layer>,
     decoder: Vec<Layer>,
     parameters: u64,
+    resident_bytes: u64,
     device: Device,
 }
 
@@ -36,7 +37,8 @@ impl TinyVae {
         let weights = checkpoint.weights("vae", device)?;
         let encoder = load_encoder(&config, &weights.pp("encoder").pp("layers"))?;
         let decoder = load_decoder(&config, &weights.pp("decoder").pp("layers"))?;
-        Ok(Self { config, encoder, decoder, parameters: weights.parameters(), device: device.clone() })
+        let (parameters, resident_bytes) = (weights.parameters(), weights.resident_bytes());
+        Ok(Self { config, encoder, decoder, parameters, resident_bytes, device: device.clone() })
     }
 
     /// Its configuration.
@@ -47,6 +49,11 @@ impl TinyVae {
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
         self.parameters
+    }
+
+    /// Memory of its weights in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        self.resident_bytes
     }
 
     /// Where it computes.
@@ -128,8 +135,10 @@ fn load_decoder(config: &VaeConfig, weights: &Weights) -> std::result::Result<Ve
             layers.push(Layer::Conv(Conv2d::load(&weights.pp(place), [config.out_channels, width, 3], true)?));
         } else {
             // The upsampling has a place of its own and no parameters.
-            let conv = Conv2d::load(&weights.pp(place + 1), [width, width, 3], false)?;
-            layers.push(Layer::Upsample(config.upsampling_scaling_factor, conv));
+            let factor = config.upsampling_scaling_factor;
+            let use_ = if factor == 2 { Use::Doubling } else { Use::Plain };
+            let conv = Conv2d::load_packed3x3(&weights.pp(place + 1), [width, width], false, use_)?;
+            layers.push(Layer::Upsample(factor, conv));
             place += 2;
         }
     }

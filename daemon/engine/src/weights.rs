@@ -1,6 +1,9 @@
 //! The weights of one network, walked along the dotted names of its file: `weights.pp("down_blocks").pp(0)`. Tensors are
 //! read one at a time, checked against the shape that the configuration asks for, and converted to f32.
 
+pub mod audit;
+pub mod packing;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::ops::Range;
@@ -11,6 +14,7 @@ use serde::Deserialize;
 
 use crate::checkpoint::{Checkpoint, Entry, FileBytes, Format, read_header};
 use crate::error::LoadError;
+use packing::Packing;
 
 /// File names without their endings, in the order in which they are looked for: diffusers, then transformers.
 const STEMS: [&str; 2] = ["diffusion_pytorch_model", "model"];
@@ -24,6 +28,7 @@ pub struct Weights {
     store: Arc<Store>,
     prefix: String,
     device: Device,
+    packing: Packing,
 }
 
 struct Store {
@@ -66,7 +71,7 @@ impl Weights {
     #[must_use]
     pub fn pp(&self, part: impl Display) -> Self {
         let prefix = if self.prefix.is_empty() { part.to_string() } else { format!("{}.{part}", self.prefix) };
-        Self { store: self.store.clone(), prefix, device: self.device.clone() }
+        Self { store: self.store.clone(), prefix, device: self.device.clone(), packing: self.packing.clone() }
     }
 
     /// The dotted name from which this walks on; empty at the root.
@@ -99,6 +104,11 @@ impl Weights {
         self.store.tensors.values().map(|(_, entry)| entry.shape.iter().product::<usize>() as u64).sum()
     }
 
+    /// The names of the files, relative to the checkpoint.
+    pub(crate) fn files(&self) -> Vec<String> {
+        self.store.files.iter().map(|(name, _)| name.clone()).collect()
+    }
+
     /// Size of all files in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.store.files.iter().map(|(_, bytes)| bytes.as_slice().len() as u64).sum()
@@ -123,6 +133,11 @@ impl Weights {
         Ok(Table { file, bytes, format, rows: shape[0], columns: shape[1], device: self.device.clone() })
     }
 
+    /// The error of a tensor below this path that candle refused.
+    pub(crate) fn refused(&self, name: &str, source: candle_core::Error) -> LoadError {
+        LoadError::Device { file: self.store.name.clone(), tensor: self.full_name(name), source: Box::new(source) }
+    }
+
     fn full_name(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
     }
@@ -138,14 +153,9 @@ impl Weights {
             return Err(LoadError::WrongShape { file: file_name.clone(), tensor, expected, found });
         }
         match &entry.format {
-            Ok(format) => Ok(Found {
-                file: *file,
-                file_name,
-                tensor,
-                data: data.as_slice(),
-                bytes: entry.bytes.clone(),
-                format: *format,
-            }),
+            Ok(format) => {
+                Ok(Found { file: *file, file_name, tensor, data, bytes: entry.bytes.clone(), format: *format })
+            }
             Err(found) => Err(LoadError::WrongDtype { file: file_name.clone(), tensor, found: found.clone() }),
         }
     }
@@ -181,7 +191,8 @@ impl Weights {
             store.tensors.extend(header.into_iter().map(|(name, entry)| (name, (number, entry))));
             store.files.push((file, bytes));
         }
-        Ok(Self { store: Arc::new(store), prefix: String::new(), device: device.clone() })
+        let packing = checkpoint.packing().clone();
+        Ok(Self { store: Arc::new(store), prefix: String::new(), device: device.clone(), packing })
     }
 }
 
@@ -190,15 +201,17 @@ struct Found<'a> {
     file: usize,
     file_name: &'a str,
     tensor: String,
-    data: &'a [u8],
+    data: &'a FileBytes,
     bytes: Range<usize>,
     format: Format,
 }
 
 impl Found<'_> {
+    /// The numbers as f32. The pages of the file do not stay in memory beside them.
     fn values(&self, bytes: Range<usize>) -> Vec<f32> {
         let mut values = Vec::with_capacity(bytes.len() / self.format.bytes());
-        widen(&self.data[bytes], self.format, &mut values);
+        widen(&self.data.as_slice()[bytes.clone()], self.format, &mut values);
+        self.data.release(bytes);
         values
     }
 

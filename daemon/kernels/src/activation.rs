@@ -19,6 +19,14 @@ fn silu_body<const FMA: bool>(x: &[f32], out: &mut [f32]) {
 multiversion!(fn silu_task(x: &[f32], out: &mut [f32]) = silu_body);
 
 #[inline(always)]
+fn gelu_body<const FMA: bool>(x: &[f32], tanh: bool, out: &mut [f32]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = if tanh { math::gelu_tanh::<FMA>(*x) } else { math::gelu_erf::<FMA>(*x) };
+    }
+}
+multiversion!(fn gelu_task(x: &[f32], tanh: bool, out: &mut [f32]) = gelu_body);
+
+#[inline(always)]
 fn geglu_body<const FMA: bool>(x: &[f32], inner: usize, out: &mut [f32]) {
     for (out, x) in out.chunks_exact_mut(inner).zip(x.chunks_exact(2 * inner)) {
         let (value, gate) = x.split_at(inner);
@@ -33,6 +41,12 @@ multiversion!(fn geglu_task(x: &[f32], inner: usize, out: &mut [f32]) = geglu_bo
 pub fn silu_slice(level: Level, x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len(), out.len());
     out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(out, x)| silu_task(level, x, out));
+}
+
+/// GELU, exact (erf) or in the approximation with tanh; both of one length.
+pub fn gelu_slice(level: Level, x: &[f32], tanh: bool, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len());
+    out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(out, x)| gelu_task(level, x, tanh, out));
 }
 
 /// Rows of `2 * inner` in `x` become rows of `inner` in `out`: first half times `gelu(second half)`, with the exact (erf)
@@ -51,6 +65,14 @@ pub fn geglu_slice(level: Level, x: &[f32], inner: usize, out: &mut [f32]) {
 pub fn silu(x: &Tensor) -> Result<Tensor> {
     apply("silu", x, x.shape(), |x, out| {
         silu_slice(Level::best(), x, out);
+        Ok(())
+    })
+}
+
+/// GELU of a tensor of any shape, exact (erf) or in the approximation with tanh.
+pub fn gelu(x: &Tensor, tanh: bool) -> Result<Tensor> {
+    apply("gelu", x, x.shape(), |x, out| {
+        gelu_slice(Level::best(), x, tanh, out);
         Ok(())
     })
 }

@@ -42,6 +42,99 @@ pub enum Sight<'a> {
     Causal(Option<&'a [usize]>),
 }
 
+/// Keys of a line of scores are filled up to a multiple of this, and the rows of a block to a multiple of [`FILL`], where
+/// products are done by panels.
+const LINE: usize = 32;
+const FILL: usize = 4;
+
+/// The keys with their numbers along the lines, so that they can be multiplied by panels: `(batch * kv_heads, dim, keys filled
+/// up)`. Empty where the processor or the width of a head does not allow it.
+struct Turned {
+    values: Vec<f32>,
+    line: usize,
+    dim: usize,
+}
+
+impl Turned {
+    #[cfg(not(target_arch = "x86_64"))]
+    fn new(_level: Level, _k: &[f32], extents: Extents) -> Self {
+        Self { values: Vec::new(), line: 0, dim: extents.dim }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn new(level: Level, k: &[f32], extents: Extents) -> Self {
+        let Extents { keys, kv_heads, dim, .. } = extents;
+        let line = keys.next_multiple_of(LINE);
+        let mut values = Vec::new();
+        if crate::panel::available(level) && dim.is_multiple_of(LINE) {
+            values.resize(extents.batch * kv_heads * dim * line, 0.0);
+            values.par_chunks_mut(dim * line).enumerate().for_each(|(at, out)| {
+                let k = &k[(at / kv_heads * keys * kv_heads + at % kv_heads) * dim..];
+                // Some keys at a time, whose lines stay in the nearest cache.
+                for first in (0..keys).step_by(LINE) {
+                    for place in 0..dim {
+                        let out = &mut out[place * line + first..][..LINE.min(keys - first)];
+                        let k = k[first * kv_heads * dim + place..].iter().step_by(kv_heads * dim);
+                        out.iter_mut().zip(k).for_each(|(out, k)| *out = *k);
+                    }
+                }
+            });
+        }
+        Self { values, line, dim }
+    }
+
+    /// The keys from `first` on, of one head of one sample, and how far their lines are apart.
+    fn part(&self, head: usize, first: usize) -> Option<(&[f32], usize)> {
+        (!self.values.is_empty()).then(|| (&self.values[head * self.dim * self.line + first..], self.line))
+    }
+}
+
+/// `scores (count, keys)` of `queries (count, dim)`; by panels when the keys are `turned`, with lines that are filled up.
+fn score(
+    level: Level,
+    queries: &[f32],
+    (k, width): (&[f32], usize),
+    turned: Option<(&[f32], usize)>,
+    [count, keys, dim]: [usize; 3],
+    scores: &mut [f32],
+) {
+    let queries = Matrix::rows(queries, dim);
+    #[cfg(target_arch = "x86_64")]
+    if let Some((values, line)) = turned {
+        let wide = keys.next_multiple_of(LINE);
+        for first in (0..keys).step_by(LINE) {
+            let panel = crate::panel::Panel { values: &values[first..], line };
+            let out = (&mut scores[first..], wide, false);
+            crate::panel::product(level, queries, panel, [count, dim], out);
+        }
+        return;
+    }
+    let _ = (level, turned);
+    multiply(&mut scores[..count * keys], keys, false, queries, Matrix::transposed(k, width), [count, keys, dim]);
+}
+
+/// Adds `weights (count, keys)`, with lines of `line`, times the values to `sums (count, dim)`.
+fn sum(
+    level: Level,
+    (weights, line): (&[f32], usize),
+    (v, width): (&[f32], usize),
+    by_panels: bool,
+    [count, keys, dim]: [usize; 3],
+    sums: &mut [f32],
+) {
+    let weights = Matrix::rows(weights, line);
+    #[cfg(target_arch = "x86_64")]
+    if by_panels {
+        for first in (0..dim).step_by(LINE) {
+            let panel = crate::panel::Panel { values: &v[first..], line: width };
+            crate::panel::product(level, weights, panel, [count, keys], (&mut sums[first..], dim, true));
+        }
+        return;
+    }
+    let _ = (level, by_panels);
+    multiply(&mut sums[..count * dim], dim, true, weights, Matrix::rows(v, width), [count, dim, keys]);
+}
+
 /// The state of some rows between blocks.
 struct Rows<'a> {
     /// How many keys of this block and those after it each row sees.
@@ -134,6 +227,7 @@ pub fn attention_slice(
     let rows = positions * group;
     let tasks = rows.div_ceil(ROWS);
     let target = Target::new(out, heads * dim);
+    let turned = Turned::new(level, k, extents);
     (0..batch * kv_heads * tasks).into_par_iter().for_each_init(
         || Scratch::new(dim),
         |scratch, task| {
@@ -168,16 +262,18 @@ pub fn attention_slice(
             for block in (0..last).step_by(KEYS) {
                 let seen = KEYS.min(last - block);
                 let first = (sample * keys + block) * width + kv_head * dim;
-                let scores = &mut scores[..count * seen];
-                let (queries, keys_) = (Matrix::rows(queries, dim), Matrix::transposed(&k[first..], width));
-                multiply(scores, seen, false, queries, keys_, [count, seen, dim]);
+                let turned = turned.part(sample * kv_heads + kv_head, block);
+                let line = turned.map_or(seen, |_| seen.next_multiple_of(LINE));
+                let extents = [count, seen, dim];
+                score(level, queries, (&k[first..], width), turned, extents, scores);
+                let scores = &mut scores[..count.next_multiple_of(FILL) * line];
                 let bias = match sight {
                     Sight::All(Some(bias)) => Some(&bias[sample * keys + block..][..seen]),
                     _ => None,
                 };
-                softmax(level, scores, seen, bias, Rows { visible, largest, total, sums }, dim);
-                let (weights, values) = (Matrix::rows(scores, seen), Matrix::rows(&v[first..], width));
-                multiply(&mut sums[..count * dim], dim, true, weights, values, [count, dim, seen]);
+                let weights = &mut scores[..count * line];
+                softmax(level, weights, line, bias, Rows { visible, largest, total, sums }, dim);
+                sum(level, (scores, line), (&v[first..], width), turned.is_some(), extents, sums);
                 visible.iter_mut().for_each(|visible| *visible = visible.saturating_sub(seen));
             }
             for row in 0..count {

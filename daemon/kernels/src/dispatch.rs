@@ -21,10 +21,19 @@ pub(crate) enum Kind {
     Avx512,
 }
 
+/// What [`Level::best`] gives, once it has been asked or told.
+static BEST: OnceLock<Level> = OnceLock::new();
+
+/// Lets [`Level::best`] give the level of this name instead of the fastest: for measuring, and for processors on which less is
+/// more. To be called before the first kernel runs. False when the processor has no such level or the choice was made.
+pub fn limit_instructions(name: &str) -> bool {
+    let Some(level) = Level::available().into_iter().find(|level| level.name() == name) else { return false };
+    BEST.set(level).is_ok() || Level::best() == level
+}
+
 impl Level {
     /// The fastest one, found once.
     pub fn best() -> Self {
-        static BEST: OnceLock<Level> = OnceLock::new();
         *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self(Kind::Portable)))
     }
 

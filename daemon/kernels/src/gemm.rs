@@ -55,6 +55,11 @@ impl Target {
         Self { first: values.as_mut_ptr(), len: values.len(), row }
     }
 
+    /// Elements from one row to the next.
+    pub(crate) fn row(self) -> usize {
+        self.row
+    }
+
     /// The part that begins `offset` elements further on.
     pub(crate) fn at(self, offset: usize) -> Self {
         assert!(offset <= self.len);

@@ -7,7 +7,7 @@
 //!
 //! | entry point | takes the place of |
 //! |---|---|
-//! | [`silu`], [`geglu`] | the activations |
+//! | [`silu`], [`gelu`], [`geglu`] | the activations |
 //! | [`group_norm`], [`group_norm_silu`] | group normalisation, alone and with SiLU |
 //! | [`group_norm_silu_depthwise_conv3x3`] | the first half of a separable convolution |
 //! | [`depthwise_conv3x3`] | the convolution of every channel by itself |
@@ -31,6 +31,7 @@
 
 mod activation;
 mod attention;
+mod blocks;
 mod columns;
 mod conv;
 mod depthwise;
@@ -43,20 +44,23 @@ mod linear;
 mod math;
 mod memory;
 mod op;
+#[cfg(target_arch = "x86_64")]
+mod panel;
 mod pointwise;
 mod token_norm;
 mod upsample;
 
-pub use activation::{geglu, geglu_slice, silu, silu_slice};
+pub use activation::{geglu, geglu_slice, gelu, gelu_slice, silu, silu_slice};
 pub use attention::{Extents, Sight, attention, attention_slice, causal_attention};
+pub use blocks::{BlockFormat, BlockLinear, BlockTokens};
 pub use conv::{Convolution, conv2d, conv2d_slice};
 pub use depthwise::{
     depthwise_conv3x3, depthwise_conv3x3_slice, group_norm_silu_depthwise_conv3x3,
     group_norm_silu_depthwise_conv3x3_slice,
 };
-pub use dispatch::Level;
+pub use dispatch::{Level, limit_instructions};
 pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice};
-pub use int8::Int8Linear;
+pub use int8::{Bytes, Int8Chain, Int8Conv3x3, Int8FeedForward, Int8Linear, Int8Pointwise, Int8Tokens};
 pub use layout::{to_channels, to_tokens, transpose_slice};
 pub use linear::{linear, linear_slice};
 pub use memory::keep_freed_memory;

@@ -46,6 +46,13 @@ pub(crate) fn gelu_erf<const FMA: bool>(x: f32) -> f32 {
     0.5 * x * if x < 0.0 { complement } else { 2.0 - complement }
 }
 
+/// `x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))`, as `x * sigmoid` of twice that.
+#[inline(always)]
+pub(crate) fn gelu_tanh<const FMA: bool>(x: f32) -> f32 {
+    let inner = fma::<FMA>(x * x * x, 0.044_715, x) * (2.0 * 0.797_884_6);
+    x / (1.0 + exp::<FMA>(-inner))
+}
+
 /// The largest value, looked for in 16 lanes.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {

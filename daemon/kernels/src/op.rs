@@ -96,15 +96,11 @@ pub(crate) fn ensure(holds: bool, name: &str, wanted: &str, got: &Shape) -> Resu
 }
 
 /// Memory for a result, every element of which the kernel writes before anybody reads it: filling it with zeros first would
-/// cost a pass over memory that the element-wise kernels feel. Where debug assertions are on, it holds NaN instead, so that
-/// a test sees what a kernel forgot.
+/// cost a pass over memory that the element-wise kernels feel.
 pub(crate) fn unwritten(len: usize) -> Vec<f32> {
-    if cfg!(debug_assertions) {
-        return vec![f32::NAN; len];
-    }
     let mut memory = Vec::with_capacity(len);
     // SAFETY: the capacity is there; every bit pattern is an `f32`; and each kernel of this crate only writes to its `out`
-    // until it has written all of it, which the tests hold it to (see above).
+    // until it has written all of it, which the tests hold it to: they hand it an `out` that is full of NaN.
     #[allow(clippy::uninit_vec, reason = "argued above")]
     unsafe {
         memory.set_len(len);

@@ -27,26 +27,7 @@ impl UpsampleConv3x3 {
     /// Sums the taps of `weight (out, in, 3, 3)`; `bias (out)`.
     pub fn from_slices(weight: &[f32], bias: Option<&[f32]>, [output, input]: [usize; 2]) -> Self {
         assert!(weight.len() == output * input * 9 && bias.is_none_or(|bias| bias.len() == output));
-        let (kernels, _) = weight.as_chunks::<9>();
-        // The taps that meet input 0 and 1 of the two that an even or odd output sees.
-        let met = |odd: usize, place: usize| match (odd, place) {
-            (0, 0) => 0..1,
-            (0, _) => 1..3,
-            (_, 0) => 0..2,
-            _ => 2..3,
-        };
-        let mut phases = Vec::with_capacity(4 * kernels.len() * 4);
-        for phase in 0..4 {
-            for kernel in kernels {
-                for tap in 0..4 {
-                    let columns = met(phase % 2, tap % 2);
-                    let rows = met(phase / 2, tap / 2);
-                    let sum: f64 = rows.flat_map(|y| columns.clone().map(move |x| f64::from(kernel[y * 3 + x]))).sum();
-                    phases.push(sum as f32);
-                }
-            }
-        }
-        Self { phases, bias: bias.map(<[f32]>::to_vec), input, output }
+        Self { phases: phases_of(weight), bias: bias.map(<[f32]>::to_vec), input, output }
     }
 
     /// The same from tensors: `weight (out, in, 3, 3)` in f32 on the processor, `bias (out)`.
@@ -142,6 +123,30 @@ impl UpsampleConv3x3 {
             Ok(())
         })
     }
+}
+
+/// The weights of the four phases, `(4, out, in, 2, 2)`, from those of the 3x3 convolution.
+pub(crate) fn phases_of(weight: &[f32]) -> Vec<f32> {
+    let (kernels, _) = weight.as_chunks::<9>();
+    // The taps that meet input 0 and 1 of the two that an even or odd output sees.
+    let met = |odd: usize, place: usize| match (odd, place) {
+        (0, 0) => 0..1,
+        (0, _) => 1..3,
+        (_, 0) => 0..2,
+        _ => 2..3,
+    };
+    let mut phases = Vec::with_capacity(4 * kernels.len() * 4);
+    for phase in 0..4 {
+        for kernel in kernels {
+            for tap in 0..4 {
+                let columns = met(phase % 2, tap % 2);
+                let rows = met(phase / 2, tap / 2);
+                let sum: f64 = rows.flat_map(|y| columns.clone().map(move |x| f64::from(kernel[y * 3 + x]))).sum();
+                phases.push(sum as f32);
+            }
+        }
+    }
+    phases
 }
 
 /// The 2x2 window of a phase: an even output sees the input before its own, an odd one the input behind it.

@@ -169,5 +169,7 @@ fn model_info(name: &str, native_px: u32) -> ModelInfo {
         guidance: None,
         parameters: 0,
         file_bytes: 0,
+        precisions: easel_domain::Precisions::default(),
+        fallback_layers: Vec::new(),
     }
 }

@@ -103,6 +103,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<CacheAction>,
     },
+    /// Measure how far the low precisions are from f32 on a checkpoint
+    ///
+    /// Draws the same prompts from the same noise in every precision and prints the peak signal to noise ratio of each picture
+    /// against the one in f32, then the relative error of the layers that differ most on real activations. Needs the memory
+    /// of one network in f32 at a time, and the time of a dozen pictures for each prompt.
+    #[cfg(feature = "dreamlite")]
+    Selftest(Box<SelftestArgs>),
     /// Cancel a generation of the running daemon by its id
     Cancel {
         /// Id, as `generate --json` and the log give it
@@ -148,6 +155,17 @@ pub(crate) enum ModelsAction {
         /// Name of the model
         name: String,
     },
+    /// Write a model's weights in the configured precisions, so that the next start rounds nothing
+    ///
+    /// The files go into the state folder. Layers whose shape does not allow a precision fall back; `easel models` lists them.
+    /// Quality on the published weights is unmeasured here: see `easel selftest --quality`.
+    #[cfg(feature = "dreamlite")]
+    Quantize {
+        /// Name of the model
+        name: String,
+        #[command(flatten)]
+        precisions: PrecisionArgs,
+    },
     /// Free a model's memory when its running work is done
     Unload {
         /// Name of the model
@@ -192,6 +210,18 @@ pub(crate) struct SettingsArgs {
     /// Edge in pixels at which the encoder sees the source: 512 or 256
     #[arg(long, value_name = "PX")]
     condition_size: Option<String>,
+    /// Precision of the encoder: auto (q8_0 for large ones), f32, q8_0, q4k or int8
+    #[arg(long, value_name = "NAME")]
+    encoder_precision: Option<String>,
+    /// Precision of the denoiser: f32 or int8
+    #[arg(long, value_name = "NAME")]
+    unet_precision: Option<String>,
+    /// Precision of the VAE: f32 or int8
+    #[arg(long, value_name = "NAME")]
+    vae_precision: Option<String>,
+    /// Most capable instructions that are used: auto, amx, avx512, avx2 or portable
+    #[arg(long, value_name = "NAME")]
+    instructions: Option<String>,
     /// Threads that compute; 0: one for each core
     #[arg(long, value_name = "N")]
     threads: Option<String>,
@@ -228,6 +258,10 @@ impl SettingsArgs {
             ("default_model", &self.default_model),
             ("engine", &self.engine),
             ("condition_size", &self.condition_size),
+            ("encoder_precision", &self.encoder_precision),
+            ("unet_precision", &self.unet_precision),
+            ("vae_precision", &self.vae_precision),
+            ("instructions", &self.instructions),
             ("threads", &self.threads),
             ("cpu_slots", &self.cpu_slots),
             ("max_queue", &self.max_queue),
@@ -238,6 +272,52 @@ impl SettingsArgs {
         ];
         all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)))
     }
+}
+
+/// The precisions, for commands that work in this process.
+#[cfg(feature = "dreamlite")]
+#[derive(Debug, Args)]
+pub(crate) struct PrecisionArgs {
+    /// Precision of the encoder: auto (q8_0 for large ones), f32, q8_0, q4k or int8
+    #[arg(long, value_name = "NAME")]
+    encoder_precision: Option<String>,
+    /// Precision of the denoiser: f32 or int8
+    #[arg(long, value_name = "NAME")]
+    unet_precision: Option<String>,
+    /// Precision of the VAE: f32 or int8
+    #[arg(long, value_name = "NAME")]
+    vae_precision: Option<String>,
+}
+
+#[cfg(feature = "dreamlite")]
+impl PrecisionArgs {
+    /// The flags that are given, by the names of their settings.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let all = [
+            ("encoder_precision", &self.encoder_precision),
+            ("unet_precision", &self.unet_precision),
+            ("vae_precision", &self.vae_precision),
+        ];
+        all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)))
+    }
+}
+
+/// Arguments of `selftest`.
+#[cfg(feature = "dreamlite")]
+#[derive(Debug, Args)]
+pub(crate) struct SelftestArgs {
+    /// Folder of a diffusers checkpoint; it does not have to be added
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) quality: PathBuf,
+    /// File with one prompt on each line [default: a few of its own]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prompts: Option<PathBuf>,
+    /// Seed of the first picture; picture i has the seed SEED + i
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Size in pixels [default: the model's]
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    pub(crate) size: Option<(u32, u32)>,
 }
 
 /// Arguments of `generate`.

@@ -21,6 +21,8 @@ pub(crate) async fn models(context: &Context, action: Option<ModelsAction>) -> R
             ModelsAction::List => list(client, output).await,
             ModelsAction::Add { folder, name } => add(client, output, &folder, name).await,
             ModelsAction::Load { name } => load(client, output, name).await,
+            #[cfg(feature = "dreamlite")]
+            ModelsAction::Quantize { name, .. } => super::quantise(context, &name),
             ModelsAction::Unload { name } => {
                 show(output, &client.unload_model(name).await?, "unloaded");
                 Ok(())
@@ -52,15 +54,22 @@ async fn list(client: &Easel, output: &Output) -> Result<(), Failure> {
                 format!("{}x{}", model.native_width, model.native_height),
                 words::count(model.parameters),
                 words::bytes(model.file_bytes),
+                format!("{} {} {}", model.text_encoder_precision, model.unet_precision, model.vae_precision),
                 if model.license.is_empty() { "unknown".to_owned() } else { model.license.clone() },
             ]
         })
         .collect();
-    output.table(&["name", "state", "pipeline", "native", "parameters", "files", "licence"], rows);
+    output.table(&["name", "state", "pipeline", "native", "parameters", "files", "precision", "licence"], rows);
     for model in &models {
         output.line(&format!("\n{}: {}", model.name, model.description));
         if !model.problem.is_empty() {
             output.line(&format!("  could not be loaded: {}", model.problem));
+        }
+        if !model.fallback_layers.is_empty() {
+            output.line(&format!(
+                "  layers whose shape does not allow that precision: {}",
+                model.fallback_layers.join(", ")
+            ));
         }
     }
     Ok(())
@@ -128,5 +137,9 @@ fn described(model: &proto::Model) -> Value {
         "file_bytes": model.file_bytes,
         "resident_bytes": model.resident_bytes,
         "license": model.license,
+        "text_encoder_precision": model.text_encoder_precision,
+        "unet_precision": model.unet_precision,
+        "vae_precision": model.vae_precision,
+        "fallback_layers": model.fallback_layers,
     })
 }

@@ -32,7 +32,7 @@ const fn key(name: &'static str, kind: Kind, help: &'static str) -> Key {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 19] = [
+pub(crate) const KEYS: [Key; 23] = [
     key("state_dir", Kind::Path, "folder of the token, the lock and the list of added models"),
     key("socket", Kind::Path, "Unix socket"),
     key("tcp", Kind::Flag, "listen on TCP, loopback only"),
@@ -45,6 +45,10 @@ pub(crate) const KEYS: [Key; 19] = [
     key("default_model", Kind::Text, "model of requests that name none; empty: the embedded one"),
     key("engine", Kind::Text, "what computes: dreamlite, or drill (no weights, for trying clients)"),
     key("condition_size", Kind::Number, "edge in pixels at which the encoder sees the source: 512 or 256"),
+    key("encoder_precision", Kind::Text, "auto (q8_0 for large encoders, f32 for small ones), f32, q8_0, q4k or int8"),
+    key("unet_precision", Kind::Text, "f32, or int8 (faster, pictures differ slightly)"),
+    key("vae_precision", Kind::Text, "f32, or int8 (faster, pictures differ slightly)"),
+    key("instructions", Kind::Text, "most capable instructions that are used: auto, amx, avx512, avx2 or portable"),
     key("threads", Kind::Number, "threads that compute; 0: one for each core"),
     key("cpu_slots", Kind::Number, "stages on the CPU that compute at one time, 1 to 64"),
     key("max_queue", Kind::Number, "generations that may wait or run, 1 to 64"),

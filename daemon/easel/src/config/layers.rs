@@ -33,7 +33,7 @@ impl Layer {
     pub(super) fn of_defaults(places: &Places) -> Self {
         let path = |path: PathBuf| ValueKind::from(path.to_string_lossy().into_owned());
         let none = || ValueKind::Array(Vec::new());
-        let values: [(&str, ValueKind); 19] = [
+        let values: [(&str, ValueKind); 23] = [
             ("state_dir", path(places.state_dir.clone())),
             ("socket", path(places.socket())),
             ("tcp", true.into()),
@@ -46,6 +46,10 @@ impl Layer {
             ("default_model", "".into()),
             ("engine", "dreamlite".into()),
             ("condition_size", 512_u32.into()),
+            ("encoder_precision", "auto".into()),
+            ("unet_precision", "f32".into()),
+            ("vae_precision", "f32".into()),
+            ("instructions", "auto".into()),
             ("threads", 0_u32.into()),
             ("cpu_slots", 1_u32.into()),
             ("max_queue", (easel_domain::limits::MAX_QUEUED_GENERATIONS as u64).into()),

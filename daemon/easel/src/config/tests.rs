@@ -87,6 +87,15 @@ fn wrong_values_name_the_key_and_the_place() {
     assert_eq!(message, "condition_size: must be 256 or 512 (from flag --condition-size)");
     let message = refusal("engine = \"steam\"\n", &[], Vec::new());
     assert!(message.contains("steam") && message.contains("dreamlite"), "{message}");
+    let message = refusal("unet_precision = \"q4k\"\n", &[], Vec::new());
+    assert!(
+        message.starts_with("unet_precision: \"q4k\" is no precision of unet, there are f32, int8 (from "),
+        "{message}"
+    );
+    let message = refusal("", &[("EASEL_ENCODER_PRECISION", "q5")], Vec::new());
+    assert!(message.contains("f32, q8_0, q4k, int8, and auto") && message.contains("EASEL_ENCODER"), "{message}");
+    let message = refusal("", &[], vec![("instructions", "mmx".to_owned())]);
+    assert!(message.contains("portable") && message.contains("flag --instructions"), "{message}");
     let message = refusal("port = 65533\n", &[], Vec::new());
     assert!(message.contains("port") && message.contains("block"), "{message}");
     let message = refusal("port = [\n", &[], Vec::new());

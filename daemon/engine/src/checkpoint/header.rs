@@ -72,6 +72,14 @@ pub(crate) fn read_header(file: &str, bytes: &[u8]) -> Result<HashMap<String, En
     Ok(entries)
 }
 
+/// The metadata of a file whose header was read; `None` when it has none.
+pub(crate) fn read_metadata(bytes: &[u8]) -> Option<HashMap<String, String>> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let json = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let mut header: HashMap<String, serde_json::Value> = serde_json::from_slice(json).ok()?;
+    serde_json::from_value(header.remove("__metadata__")?).ok()
+}
+
 fn check(file: &str, name: &str, raw: &RawEntry, data_start: usize, data_bytes: usize) -> Result<Entry, LoadError> {
     let bad = |what: &str| LoadError::Header { file: file.into(), what: format!("{name} {what}") };
     let (begin, end) = raw.data_offsets;

@@ -18,3 +18,15 @@ pub(super) fn map(path: &Path) -> io::Result<Mmap> {
     // `Checkpoint::folder` users (the model registry) says that a folder in use must not be edited in place.
     unsafe { Mmap::map(&file) }
 }
+
+/// Takes pages of a map out of this process's memory, as far as the system does so; their content stays what it was.
+#[cfg(unix)]
+pub(super) fn release(map: &Mmap, bytes: std::ops::Range<usize>) {
+    // SAFETY: the map is private and nobody has written to it, so that pages which are dropped come back from the file with
+    // the same content.
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+}
+
+/// There is no such advice on this system.
+#[cfg(not(unix))]
+pub(super) fn release(_map: &Mmap, _bytes: std::ops::Range<usize>) {}

@@ -97,8 +97,8 @@ impl Activation {
     pub fn forward(self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
             Self::Silu => ops::silu(x),
-            Self::GeluTanh => x.gelu(),
-            Self::GeluErf => x.gelu_erf(),
+            Self::GeluTanh => ops::gelu(x, true),
+            Self::GeluErf => ops::gelu(x, false),
         }
     }
 

@@ -8,7 +8,7 @@ use super::parts::Parts;
 use super::positions::{ImageSpan, Positions, Rope};
 use super::vision::ImageFeatures;
 use crate::error::{LoadError, Result};
-use crate::ops::{self, Linear, RmsNorm};
+use crate::ops::{self, Linear, RmsNorm, Shared};
 use crate::pass::Pass;
 use crate::weights::{Table, Weights};
 
@@ -182,7 +182,7 @@ struct Attention {
 impl Attention {
     fn load(weights: &Weights, config: &TextConfig) -> std::result::Result<Self, LoadError> {
         let (heads, kv_heads, head_dim) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
-        let linear = |name: &str, shape| Linear::load(&weights.pp(name), shape, config.attention_bias);
+        let linear = |name: &str, shape| Linear::load_packed(&weights.pp(name), shape, config.attention_bias);
         let norm = |name: &str| RmsNorm::load(&weights.pp(name), head_dim, config.rms_norm_eps);
         Ok(Self {
             q_proj: linear("q_proj", [heads * head_dim, config.hidden_size])?,
@@ -206,11 +206,12 @@ impl Attention {
         lengths: Option<&[usize]>,
     ) -> TensorResult<(Tensor, (Tensor, Tensor))> {
         let (batch, tokens, _) = x.dims3()?;
+        let x = &Shared::new(x);
         let heads_of = |x: Tensor, heads: usize| x.reshape((batch, tokens, heads, self.head_dim));
         // Heads are normalised before they are turned.
-        let q = rope.turn(&self.q_norm.forward(&heads_of(self.q_proj.forward(x)?, self.heads)?)?)?;
-        let k = rope.turn(&self.k_norm.forward(&heads_of(self.k_proj.forward(x)?, self.kv_heads)?)?)?;
-        let v = heads_of(self.v_proj.forward(x)?, self.kv_heads)?;
+        let q = rope.turn(&self.q_norm.forward(&heads_of(self.q_proj.forward_shared(x)?, self.heads)?)?)?;
+        let k = rope.turn(&self.k_norm.forward(&heads_of(self.k_proj.forward_shared(x)?, self.kv_heads)?)?)?;
+        let v = heads_of(self.v_proj.forward_shared(x)?, self.kv_heads)?;
         let (k, v) = match past {
             Some((past_k, past_v)) => (Tensor::cat(&[past_k, &k], 1)?, Tensor::cat(&[past_v, &v], 1)?),
             None => (k, v),
@@ -231,15 +232,17 @@ impl Mlp {
     fn load(weights: &Weights, config: &TextConfig) -> std::result::Result<Self, LoadError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         Ok(Self {
-            gate_proj: Linear::load(&weights.pp("gate_proj"), [inner, hidden], false)?,
-            up_proj: Linear::load(&weights.pp("up_proj"), [inner, hidden], false)?,
-            down_proj: Linear::load(&weights.pp("down_proj"), [hidden, inner], false)?,
+            gate_proj: Linear::load_packed(&weights.pp("gate_proj"), [inner, hidden], false)?,
+            up_proj: Linear::load_packed(&weights.pp("up_proj"), [inner, hidden], false)?,
+            down_proj: Linear::load_packed(&weights.pp("down_proj"), [hidden, inner], false)?,
             activation: config.hidden_act,
         })
     }
 
     fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
-        let gated = (self.activation.forward(&self.gate_proj.forward(x)?)? * self.up_proj.forward(x)?)?;
+        let x = Shared::new(x);
+        let gated =
+            (self.activation.forward(&self.gate_proj.forward_shared(&x)?)? * self.up_proj.forward_shared(&x)?)?;
         self.down_proj.forward(&gated)
     }
 }

@@ -161,8 +161,8 @@ impl Attention {
     fn load(weights: &Weights, config: &VisionConfig) -> std::result::Result<Self, LoadError> {
         let hidden = config.hidden_size;
         Ok(Self {
-            qkv: Linear::load(&weights.pp("qkv"), [3 * hidden, hidden], true)?,
-            proj: Linear::load(&weights.pp("proj"), [hidden, hidden], true)?,
+            qkv: Linear::load_packed(&weights.pp("qkv"), [3 * hidden, hidden], true)?,
+            proj: Linear::load_packed(&weights.pp("proj"), [hidden, hidden], true)?,
             heads: config.num_heads,
             head_dim: config.head_dim(),
         })
@@ -192,9 +192,9 @@ impl Mlp {
         activation: Activation,
     ) -> std::result::Result<Self, LoadError> {
         Ok(Self {
-            linear_fc1: Linear::load(&weights.pp("linear_fc1"), [inner, outer], true)?,
+            linear_fc1: Linear::load_packed(&weights.pp("linear_fc1"), [inner, outer], true)?,
             activation,
-            linear_fc2: Linear::load(&weights.pp("linear_fc2"), [outer, inner], true)?,
+            linear_fc2: Linear::load_packed(&weights.pp("linear_fc2"), [outer, inner], true)?,
         })
     }
 
@@ -225,8 +225,8 @@ impl Merger {
         let normed = if joins_first { joined } else { config.hidden_size };
         Ok(Self {
             norm: LayerNorm::load(&weights.pp("norm"), normed, NORM_EPS)?,
-            linear_fc1: Linear::load(&weights.pp("linear_fc1"), [joined, joined], true)?,
-            linear_fc2: Linear::load(&weights.pp("linear_fc2"), [text_hidden, joined], true)?,
+            linear_fc1: Linear::load_packed(&weights.pp("linear_fc1"), [joined, joined], true)?,
+            linear_fc2: Linear::load_packed(&weights.pp("linear_fc2"), [text_hidden, joined], true)?,
             joined,
             joins_first,
         })
@@ -239,6 +239,6 @@ impl Merger {
         } else {
             self.norm.forward(x)?.reshape(((), self.joined))?
         };
-        self.linear_fc2.forward(&self.linear_fc1.forward(&x)?.gelu_erf()?)
+        self.linear_fc2.forward(&ops::gelu(&self.linear_fc1.forward(&x)?, false)?)
     }
 }

@@ -62,7 +62,7 @@ impl Denoiser {
                 "in_channels and out_channels must equal the VAE's latent_channels",
             ));
         }
-        resident.set_parameters(unet.parameters());
+        resident.set_bytes(unet.resident_bytes());
         let scheduler = FlowMatchEuler::load(checkpoint)?;
         Ok(Self { unet, scheduler, pipeline, scale_factor: vae.scale_factor(), _resident: resident })
     }

@@ -63,7 +63,7 @@ impl Encoder {
         resident: Resident,
     ) -> std::result::Result<Self, LoadError> {
         let conditioner = Conditioner::load(checkpoint, &settings.conditioning, &settings.devices.encoder)?;
-        resident.set_parameters(conditioner.parameters());
+        resident.set_bytes(conditioner.resident_bytes());
         let prefixes = Kept::new(settings.keep.prefix_bytes, kept);
         let prompts = Kept::new(settings.keep.prompt_bytes, kept);
         Ok(Self { conditioner, pipeline, prefixes, prompts, _resident: resident })

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
 use candle_core::Device;
-use easel_domain::limits::{MAX_EDGE_PX, MAX_MODEL_NAME_BYTES, SIZE_MULTIPLE_PX};
-use easel_domain::{Error, Guidance, ModelInfo, Pipeline, Reason, Size};
+use easel_domain::limits::{LARGE_ENCODER_PARAMETERS, MAX_EDGE_PX, MAX_MODEL_NAME_BYTES, SIZE_MULTIPLE_PX};
+use easel_domain::{Error, Guidance, ModelInfo, Network, Pipeline, Precision, Precisions, Reason, Size};
 use serde::Deserialize;
 
 use super::Settings;
@@ -17,6 +17,7 @@ use crate::kept::KeptList;
 use crate::scheduler::FlowMatchEuler;
 use crate::unet::UNet;
 use crate::vae::TinyVae;
+use crate::weights::packing::Packing;
 
 /// What diffusers' `DreamLitePipeline.__call__` has as defaults.
 pub(super) const DEFAULT_GUIDANCE: Guidance = Guidance { guidance_scale: 3.5, image_guidance_scale: 1.5 };
@@ -135,9 +136,12 @@ fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Setting
         }
     };
     let headers = checkpoint.headers_only();
-    let unet = UNet::load(&headers, &Device::Cpu)?;
-    let vae = TinyVae::load(&headers, &Device::Cpu)?;
-    Encoder::inspect(&headers, settings, unet.config().prompt_embed_dim)?;
+    let precisions = precisions(&headers, settings)?;
+    let packings = [Network::Encoder, Network::Unet, Network::Vae].map(|network| Packing::new(precisions.of(network)));
+    let [text_encoder, unet, vae] = &packings;
+    let unet = UNet::load(&headers.with_packing(unet.clone()), &Device::Cpu)?;
+    let vae = TinyVae::load(&headers.with_packing(vae.clone()), &Device::Cpu)?;
+    Encoder::inspect(&headers.with_packing(text_encoder.clone()), settings, unet.config().prompt_embed_dim)?;
     FlowMatchEuler::load(checkpoint)?;
     let (mut parameters, mut file_bytes) = (0, 0);
     for component in ["text_encoder", "unet", "vae"] {
@@ -163,7 +167,21 @@ fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Setting
         guidance: (pipeline == Pipeline::Base).then_some(DEFAULT_GUIDANCE),
         parameters,
         file_bytes,
+        precisions,
+        fallback_layers: packings.iter().flat_map(|packing| packing.tally().fallbacks).collect(),
     })
+}
+
+/// What the settings ask for, for this checkpoint.
+fn precisions(headers: &Checkpoint, settings: &Settings) -> Result<Precisions, LoadError> {
+    let mut precisions = settings.precisions;
+    if settings.packs_large_encoders && precisions.encoder == Precision::F32 {
+        let parameters = headers.weights("text_encoder", &Device::Cpu)?.parameters();
+        if parameters >= LARGE_ENCODER_PARAMETERS {
+            precisions.encoder = Precision::Q8_0;
+        }
+    }
+    Ok(precisions)
 }
 
 fn floor_edge(length: u32) -> u32 {

@@ -25,9 +25,8 @@ impl Residency {
 }
 
 impl Resident {
-    /// Counts the parameters of the network, which are held as f32.
-    pub(super) fn set_parameters(&self, parameters: u64) {
-        let bytes = parameters * 4;
+    /// Counts the weights of the network.
+    pub(super) fn set_bytes(&self, bytes: u64) {
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
         self.total.0.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
     }

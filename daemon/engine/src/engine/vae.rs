@@ -46,7 +46,7 @@ impl Vae {
         control: &StageControl,
     ) -> Result<Self> {
         let network = TinyVae::load(checkpoint, &settings.devices.vae)?;
-        resident.set_parameters(network.parameters());
+        resident.set_bytes(network.resident_bytes());
         let projection = Projection::fit(&network, control)?;
         let image_latents = Kept::new(settings.keep.latents_bytes, kept);
         Ok(Self { network, projection, image_latents, _resident: resident })

@@ -4,24 +4,50 @@
 use std::sync::OnceLock;
 
 use candle_core::{Result, Tensor};
-use easel_kernels::UpsampleConv3x3;
+use easel_domain::Precision;
+use easel_kernels::{Int8Chain, Int8Conv3x3, Int8Pointwise, UpsampleConv3x3};
 
+use super::linear::with_bias;
 use super::path::fused;
 use crate::error::LoadError;
 use crate::weights::Weights;
+use crate::weights::audit::Twin;
+use crate::weights::packing::Form;
 
 /// A full convolution with a square kernel.
 pub struct Conv2d {
-    weight: Tensor,
+    weight: Kernel,
     bias: Option<Tensor>,
     padding: usize,
     stride: usize,
     /// What [`upsample_conv3x3`] makes of the weights when it first runs fused.
     doubling: OnceLock<UpsampleConv3x3>,
+    twin: Option<Twin>,
+}
+
+enum Kernel {
+    /// `(out, in, kernel, kernel)`
+    Full(Tensor),
+    Int8 {
+        plain: Option<Int8Conv3x3>,
+        doubling: Option<Int8Conv3x3>,
+    },
+}
+
+/// Which pictures a 3x3 convolution with packed weights is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Those that come.
+    Plain,
+    /// Those that are doubled first.
+    Doubling,
+    /// Those that are doubled first, or nearly: an odd size that was halved and rounded up.
+    Upsampling,
 }
 
 impl Conv2d {
-    /// Reads `weight (out, in, kernel, kernel)` and, when `bias` is true, `bias (out)`. Stride 1, padding that keeps the size.
+    /// Reads `weight (out, in, kernel, kernel)` and, when `bias` is true, `bias (out)`, in f32 whatever the precision of the
+    /// network. Stride 1, padding that keeps the size.
     pub fn load(
         weights: &Weights,
         [out, input, kernel]: [usize; 3],
@@ -29,10 +55,43 @@ impl Conv2d {
     ) -> std::result::Result<Self, LoadError> {
         let weight = weights.get([out, input, kernel, kernel], "weight")?;
         let bias = bias.then(|| weights.get([out], "bias")).transpose()?;
-        Ok(Self { weight, bias, padding: (kernel - 1) / 2, stride: 1, doubling: OnceLock::new() })
+        let padding = (kernel - 1) / 2;
+        Ok(Self { weight: Kernel::Full(weight), bias, padding, stride: 1, doubling: OnceLock::new(), twin: None })
     }
 
-    /// The same with another stride and padding.
+    /// The same with a 3x3 kernel in the precision of the network.
+    pub fn load_packed3x3(
+        weights: &Weights,
+        [out, input]: [usize; 2],
+        bias: bool,
+        use_: Use,
+    ) -> std::result::Result<Self, LoadError> {
+        let full = || Self::load(weights, [out, input, 3], bias);
+        if weights.precision() == Precision::F32 {
+            let mut conv = full()?;
+            let form = if use_ == Use::Plain { Form::Conv } else { Form::Doubling };
+            if let Kernel::Full(weight) = &conv.weight {
+                conv.twin = weights.twin(form, weight, "weight");
+            }
+            return Ok(conv);
+        }
+        let bias_values = bias.then(|| weights.get([out], "bias")).transpose()?;
+        let packed = |doubles: bool| {
+            let form = if doubles { Form::Doubling } else { Form::Conv };
+            let Some(packed) = weights.packed(form, &[out, input, 3, 3], "weight")? else { return Ok(None) };
+            let make = |bias: Option<&[f32]>| Int8Conv3x3::from_packed(&packed, bias, [out, input], doubles);
+            with_bias(weights, bias_values.as_ref(), make).map(Some)
+        };
+        let plain = if use_ == Use::Doubling { None } else { packed(false)? };
+        let doubling = if use_ == Use::Plain { None } else { packed(true)? };
+        if plain.is_none() && doubling.is_none() {
+            return full();
+        }
+        let weight = Kernel::Int8 { plain, doubling };
+        Ok(Self { weight, bias: None, padding: 1, stride: 1, doubling: OnceLock::new(), twin: None })
+    }
+
+    /// The same with another stride and padding. Only for weights in f32.
     #[must_use]
     pub fn with_stride(self, stride: usize, padding: usize) -> Self {
         Self { stride, padding, ..self }
@@ -40,23 +99,104 @@ impl Conv2d {
 
     /// `(b, in, h, w) -> (b, out, h', w')`
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if fused(x) {
-            return easel_kernels::conv2d(x, &self.weight, self.bias.as_ref(), self.padding, self.stride);
+        let weight = match &self.weight {
+            Kernel::Full(weight) => weight,
+            Kernel::Int8 { plain: Some(layer), .. } => return layer.forward(x),
+            Kernel::Int8 { plain: None, .. } => candle_core::bail!("this convolution was packed for doubled pictures"),
+        };
+        if let Some(twin) = &self.twin {
+            twin.compare(x, &easel_kernels::conv2d(x, weight, None, self.padding, self.stride)?)?;
         }
-        let x = x.conv2d(&self.weight, self.padding, self.stride, 1, 1)?;
+        if fused(x) {
+            return easel_kernels::conv2d(x, weight, self.bias.as_ref(), self.padding, self.stride);
+        }
+        let x = x.conv2d(weight, self.padding, self.stride, 1, 1)?;
         match &self.bias {
             Some(bias) => x.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
             None => Ok(x),
         }
     }
 
-    fn doubling(&self) -> Result<&UpsampleConv3x3> {
+    fn doubling(&self, weight: &Tensor) -> Result<&UpsampleConv3x3> {
         match self.doubling.get() {
             Some(doubling) => Ok(doubling),
             None => {
-                let made = UpsampleConv3x3::new(&self.weight, self.bias.as_ref())?;
+                let made = UpsampleConv3x3::new(weight, self.bias.as_ref())?;
                 Ok(self.doubling.get_or_init(|| made))
             }
+        }
+    }
+
+    fn int8(&self) -> Option<&Int8Conv3x3> {
+        match &self.weight {
+            Kernel::Int8 { plain, .. } => plain.as_ref(),
+            Kernel::Full(_) => None,
+        }
+    }
+}
+
+/// 3x3 convolutions with ReLU between them, then the input added, then ReLU once more.
+pub fn residual_convs(convs: &[Conv2d; 3], x: &Tensor) -> Result<Tensor> {
+    let packed: Vec<&Int8Conv3x3> = convs.iter().filter_map(Conv2d::int8).collect();
+    if packed.len() == convs.len()
+        && let Some(chain) = Int8Chain::new(&packed, true, true)
+    {
+        return chain.forward(x);
+    }
+    let h = convs[0].forward(x)?.relu()?;
+    let h = convs[1].forward(&h)?.relu()?;
+    (convs[2].forward(&h)? + x)?.relu()
+}
+
+/// A 1x1 convolution over channels-first pixels.
+pub struct Pointwise {
+    weight: Points,
+    bias: Option<Tensor>,
+    twin: Option<Twin>,
+}
+
+enum Points {
+    /// `(out, in)`
+    Full(Tensor),
+    Int8(Int8Pointwise),
+}
+
+impl Pointwise {
+    /// Reads `weight (out, in, 1, 1)` and, when `bias` is true, `bias (out)`, in the precision of the network.
+    pub fn load(weights: &Weights, [out, input]: [usize; 2], bias: bool) -> std::result::Result<Self, LoadError> {
+        let shape = [out, input, 1, 1];
+        let bias = bias.then(|| weights.get([out], "bias")).transpose()?;
+        let packed = match weights.precision() {
+            Precision::F32 => None,
+            _ => weights.packed(Form::Pixels, &shape, "weight")?,
+        };
+        if let Some(packed) = packed {
+            let make = |bias: Option<&[f32]>| Int8Pointwise::from_packed(&packed, bias, [out, input]);
+            return Ok(Self { weight: Points::Int8(with_bias(weights, bias.as_ref(), make)?), bias: None, twin: None });
+        }
+        let weight = weights.get(shape, "weight")?;
+        let weight = weight.reshape((out, input)).map_err(|source| weights.refused("weight", source))?;
+        let twin = weights.twin(Form::Pixels, &weight, "weight");
+        Ok(Self { weight: Points::Full(weight), bias, twin })
+    }
+
+    /// `x (b, in, h, w)` -> `(b, out, h, w)`; `shift (b, out)` is added to each channel and `residual` to each value.
+    pub fn forward(&self, x: &Tensor, shift: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
+        let weight = match &self.weight {
+            Points::Full(weight) => weight,
+            Points::Int8(layer) => return layer.forward(x, shift, residual),
+        };
+        if let Some(twin) = &self.twin {
+            twin.compare(x, &pointwise_conv(x, weight, None)?)?;
+        }
+        let y = pointwise_conv(x, weight, self.bias.as_ref())?;
+        let y = match shift {
+            Some(shift) => y.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?,
+            None => y,
+        };
+        match residual {
+            Some(residual) => y + residual,
+            None => Ok(y),
         }
     }
 }
@@ -108,8 +248,17 @@ pub fn resize_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor>
 /// which is 4/9 of the products.
 pub fn upsample_conv3x3(x: &Tensor, height: usize, width: usize, conv: &Conv2d) -> Result<Tensor> {
     let (_, _, rows, columns) = x.dims4()?;
-    if fused(x) && (height, width) == (2 * rows, 2 * columns) {
-        return conv.doubling()?.forward(x);
+    let doubled = (height, width) == (2 * rows, 2 * columns);
+    match &conv.weight {
+        Kernel::Int8 { doubling: Some(layer), .. } if doubled => return layer.forward(x),
+        Kernel::Full(weight) if doubled && fused(x) => {
+            let out = conv.doubling(weight)?.forward(x)?;
+            if let Some(twin) = &conv.twin {
+                twin.compare(x, &UpsampleConv3x3::new(weight, None)?.forward(x)?)?;
+            }
+            return Ok(out);
+        }
+        _ => {}
     }
     conv.forward(&resize_nearest(x, height, width)?)
 }

@@ -1,62 +1,169 @@
-//! Matrix products over the last dimension, and the gated feed-forward activation.
+//! Matrix products over the last dimension, and the gated feed-forward layer.
+
+use std::cell::OnceCell;
 
 use candle_core::{D, Result, Tensor};
+use easel_kernels::{BlockLinear, BlockTokens, Int8FeedForward, Int8Linear, Int8Tokens};
 
 use super::path::fused;
 use crate::error::LoadError;
 use crate::weights::Weights;
+use crate::weights::audit::Twin;
+use crate::weights::packing::Form;
 
 /// `y = x W^T + b` over the last dimension.
 pub struct Linear {
-    /// `(out, in)`
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
+    twin: Option<Twin>,
+}
+
+enum Weight {
+    /// `(out, in)`
+    Full(Tensor),
+    Int8(Int8Linear),
+    Blocks(BlockLinear),
+}
+
+/// What several layers read: rounded once for all of those that need it so.
+pub struct Shared<'a> {
+    x: &'a Tensor,
+    int8: OnceCell<Int8Tokens>,
+    blocks: OnceCell<BlockTokens>,
+}
+
+impl<'a> Shared<'a> {
+    /// Nothing is computed yet.
+    pub fn new(x: &'a Tensor) -> Self {
+        Self { x, int8: OnceCell::new(), blocks: OnceCell::new() }
+    }
+
+    /// What was given.
+    pub fn tensor(&self) -> &Tensor {
+        self.x
+    }
+
+    fn int8(&self) -> Result<&Int8Tokens> {
+        match self.int8.get() {
+            Some(tokens) => Ok(tokens),
+            None => {
+                let tokens = Int8Tokens::new(self.x)?;
+                Ok(self.int8.get_or_init(|| tokens))
+            }
+        }
+    }
+
+    fn blocks(&self) -> Result<&BlockTokens> {
+        match self.blocks.get() {
+            Some(tokens) => Ok(tokens),
+            None => {
+                let tokens = BlockTokens::new(self.x)?;
+                Ok(self.blocks.get_or_init(|| tokens))
+            }
+        }
+    }
 }
 
 impl Linear {
-    /// Reads `weight (out, in)` and, when `bias` is true, `bias (out)`.
+    /// Reads `weight (out, in)` and, when `bias` is true, `bias (out)`, in f32 whatever the precision of the network.
     pub fn load(weights: &Weights, [out, input]: [usize; 2], bias: bool) -> std::result::Result<Self, LoadError> {
         let weight = weights.get([out, input], "weight")?;
         let bias = bias.then(|| weights.get([out], "bias")).transpose()?;
-        Ok(Self { weight, bias })
+        Ok(Self { weight: Weight::Full(weight), bias, twin: None })
     }
 
-    /// Reads a 1x1 convolution `weight (out, in, 1, 1)` with `bias (out)` as the same product over channels-last tokens.
+    /// The same in the precision of the network.
+    pub fn load_packed(
+        weights: &Weights,
+        [out, input]: [usize; 2],
+        bias: bool,
+    ) -> std::result::Result<Self, LoadError> {
+        Self::load_shaped(weights, [out, input], [out, input], bias)
+    }
+
+    /// Reads a 1x1 convolution `weight (out, in, 1, 1)` with `bias (out)` as the same product over channels-last tokens, in the
+    /// precision of the network.
     pub fn load_conv1x1(weights: &Weights, [out, input]: [usize; 2]) -> std::result::Result<Self, LoadError> {
-        let weight = weights.get([out, input, 1, 1], "weight")?;
-        let weight = weight.reshape((out, input)).map_err(|source| LoadError::Device {
-            file: "weights".into(),
-            tensor: weights.path().into(),
-            source: Box::new(source),
-        })?;
-        Ok(Self { weight, bias: Some(weights.get([out], "bias")?) })
+        Self::load_shaped(weights, [out, input], [out, input, 1, 1], true)
+    }
+
+    fn load_shaped<const N: usize>(
+        weights: &Weights,
+        layer: [usize; 2],
+        shape: [usize; N],
+        bias: bool,
+    ) -> std::result::Result<Self, LoadError> {
+        let bias = bias.then(|| weights.get([layer[0]], "bias")).transpose()?;
+        if let Some(form) = weights.form(layer, "weight")
+            && let Some(packed) = weights.packed(form, &shape, "weight")?
+        {
+            let made = |bias: Option<&[f32]>| match form {
+                Form::Blocks(format) => BlockLinear::from_packed(format, &packed, bias, layer).map(Weight::Blocks),
+                _ => Int8Linear::from_packed(&packed, bias, layer).map(Weight::Int8),
+            };
+            return Ok(Self { weight: with_bias(weights, bias.as_ref(), made)?, bias: None, twin: None });
+        }
+        let weight = weights.get(shape, "weight")?;
+        let weight = weight.reshape((layer[0], layer[1])).map_err(|source| weights.refused("weight", source))?;
+        let twin = weights.twin_of_linear(&weight, "weight");
+        Ok(Self { weight: Weight::Full(weight), bias, twin })
     }
 
     /// `(..., in) -> (..., out)`
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if fused(x) {
-            return easel_kernels::linear(x, &self.weight, self.bias.as_ref(), None);
-        }
-        let (out, input) = self.weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = out;
-        }
-        let x = x.contiguous()?.reshape(((), input))?.matmul(&self.weight.t()?)?;
-        let x = match &self.bias {
-            Some(bias) => x.broadcast_add(bias)?,
-            None => x,
-        };
-        x.reshape(shape)
+        self.apply(&Shared::new(x), None)
     }
 
     /// The same, with `residual (..., out)` added.
     pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
-        if fused(x) {
-            return easel_kernels::linear(x, &self.weight, self.bias.as_ref(), Some(residual));
-        }
-        self.forward(x)? + residual
+        self.apply(&Shared::new(x), Some(residual))
     }
+
+    /// The same as [`forward`](Self::forward), for what other layers read too.
+    pub fn forward_shared(&self, x: &Shared<'_>) -> Result<Tensor> {
+        self.apply(x, None)
+    }
+
+    fn apply(&self, shared: &Shared<'_>, residual: Option<&Tensor>) -> Result<Tensor> {
+        let x = shared.x;
+        let weight = match &self.weight {
+            Weight::Full(weight) => weight,
+            Weight::Int8(layer) => return layer.forward_rounded(shared.int8()?, x.dims(), residual),
+            Weight::Blocks(layer) => return layer.forward_rounded(shared.blocks()?, x.dims(), residual),
+        };
+        if let Some(twin) = &self.twin {
+            twin.compare(x, &easel_kernels::linear(x, weight, None, None)?)?;
+        }
+        if fused(x) {
+            return easel_kernels::linear(x, weight, self.bias.as_ref(), residual);
+        }
+        let (out, input) = weight.dims2()?;
+        let mut shape = x.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = out;
+        }
+        let x = x.contiguous()?.reshape(((), input))?.matmul(&weight.t()?)?;
+        let x = match &self.bias {
+            Some(bias) => x.broadcast_add(bias)?,
+            None => x,
+        };
+        let x = x.reshape(shape)?;
+        match residual {
+            Some(residual) => x + residual,
+            None => Ok(x),
+        }
+    }
+}
+
+/// Makes a packed layer with the values of its bias.
+pub(super) fn with_bias<T>(
+    weights: &Weights,
+    bias: Option<&Tensor>,
+    make: impl FnOnce(Option<&[f32]>) -> Option<T>,
+) -> std::result::Result<T, LoadError> {
+    let bias = bias.map(Tensor::to_vec1::<f32>).transpose().map_err(|source| weights.refused("bias", source))?;
+    let short = || candle_core::Error::Msg("the packed weights have another length than the layer".into());
+    make(bias.as_deref()).ok_or_else(|| weights.refused("weight", short()))
 }
 
 /// The gated activation of a feed-forward layer: `x (..., 2n)` split in the middle, `first * gelu(second)` with the exact
@@ -68,4 +175,14 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
     let half = x.dim(D::Minus1)? / 2;
     let gate = x.narrow(D::Minus1, half, half)?.contiguous()?.gelu_erf()?;
     x.narrow(D::Minus1, 0, half)? * gate
+}
+
+/// `out(geglu(proj(x))) + residual`.
+pub fn gated_feed_forward(x: &Tensor, proj: &Linear, out: &Linear, residual: Option<&Tensor>) -> Result<Tensor> {
+    if let (Weight::Int8(proj), Weight::Int8(out)) = (&proj.weight, &out.weight)
+        && let Some(both) = Int8FeedForward::new(proj, out)
+    {
+        return both.forward(x, residual);
+    }
+    out.apply(&Shared::new(&geglu(&proj.forward(x)?)?), residual)
 }

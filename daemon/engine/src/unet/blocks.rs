@@ -6,7 +6,7 @@ use super::config::{BlockPlan, Common};
 use super::resnet::ResnetBlock;
 use super::transformer::{KeysValues, Prompt, Transformer};
 use crate::error::{LoadError, Result};
-use crate::ops::{self, Conv2d};
+use crate::ops::{self, Conv2d, Use};
 use crate::pass::Pass;
 use crate::weights::Weights;
 
@@ -158,7 +158,10 @@ impl UpBlock {
     ) -> std::result::Result<Self, LoadError> {
         let channels = plan.channels;
         let conv = weights.pp("upsamplers").pp(0).pp("conv");
-        let upsampler = plan.resamples.then(|| Conv2d::load(&conv, [channels, channels, 3], true)).transpose()?;
+        let upsampler = plan
+            .resamples
+            .then(|| Conv2d::load_packed3x3(&conv, [channels, channels], true, Use::Upsampling))
+            .transpose()?;
         Ok(Self { path: weights.path().to_owned(), layers: Layers::load(weights, plan, common, slots)?, upsampler })
     }
 

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::config::Common;
 use crate::error::{LoadError, Result};
-use crate::ops::{self, Conv2d, GroupNorm, Linear};
+use crate::ops::{self, Conv2d, GroupNorm, Linear, Pointwise, Use};
 use crate::pass::Pass;
 use crate::weights::Weights;
 
@@ -19,19 +19,14 @@ pub(super) struct ResnetBlock {
     time_emb_proj: Linear,
     norm2: GroupNorm,
     conv2: Conv,
-    conv_shortcut: Option<Shortcut>,
+    conv_shortcut: Option<Pointwise>,
     output_scale: f64,
 }
 
 /// A full 3x3 convolution, or a depthwise 3x3 followed by a 1x1, both without bias.
 enum Conv {
     Full(Conv2d),
-    Separable { depthwise: Tensor, pointwise: Tensor },
-}
-
-struct Shortcut {
-    weight: Tensor,
-    bias: Tensor,
+    Separable { depthwise: Tensor, pointwise: Pointwise },
 }
 
 impl ResnetBlock {
@@ -53,7 +48,7 @@ impl ResnetBlock {
             norm2: norm("norm2", inner)?,
             conv2: Conv::load(&weights.pp("conv2"), inner, out, common.use_sep_conv)?,
             conv_shortcut: (input != out)
-                .then(|| Shortcut::load(&weights.pp("conv_shortcut"), input, out))
+                .then(|| Pointwise::load(&weights.pp("conv_shortcut"), [out, input], true))
                 .transpose()?,
             output_scale,
         })
@@ -65,19 +60,22 @@ impl ResnetBlock {
         if pass.observes() {
             pass.record_part(&self.path, "norm1", &ops::group_norm(x, &self.norm1)?);
         }
-        let h = self.conv1.forward(x, &self.norm1)?;
-        pass.record_part(&self.path, "conv1", &h);
         let time = self.time_emb_proj.forward(temb)?;
         pass.record_part(&self.path, "time_emb_proj", &time);
-        let h = h.broadcast_add(&time.unsqueeze(2)?.unsqueeze(3)?)?;
+        if pass.observes() {
+            pass.record_part(&self.path, "conv1", &self.conv1.forward(x, &self.norm1, None, None)?);
+        }
+        let h = self.conv1.forward(x, &self.norm1, Some(&time), None)?;
         if pass.observes() {
             pass.record_part(&self.path, "norm2", &ops::group_norm(&h, &self.norm2)?);
+            pass.record_part(&self.path, "conv2", &self.conv2.forward(&h, &self.norm2, None, None)?);
         }
-        let h = self.conv2.forward(&h, &self.norm2)?;
-        pass.record_part(&self.path, "conv2", &h);
         let sum = match &self.conv_shortcut {
-            Some(shortcut) => (ops::pointwise_conv(x, &shortcut.weight, Some(&shortcut.bias))? + h)?,
-            None => (x + h)?,
+            Some(shortcut) => {
+                let x = shortcut.forward(x, None, None)?;
+                self.conv2.forward(&h, &self.norm2, None, Some(&x))?
+            }
+            None => self.conv2.forward(&h, &self.norm2, None, Some(x))?,
         };
         let out = if self.output_scale == 1.0 { sum } else { (sum / self.output_scale)? };
         pass.record(&self.path, &out);
@@ -88,37 +86,37 @@ impl ResnetBlock {
 impl Conv {
     fn load(weights: &Weights, input: usize, out: usize, separable: bool) -> std::result::Result<Self, LoadError> {
         if !separable {
-            return Ok(Self::Full(Conv2d::load(weights, [out, input, 3], true)?));
+            return Ok(Self::Full(Conv2d::load_packed3x3(weights, [out, input], true, Use::Plain)?));
         }
         let depthwise = weights.pp("depthwise").get([input, 1, 3, 3], "weight")?;
-        let pointwise = matrix(&weights.pp("pointwise"), out, input)?;
+        let pointwise = Pointwise::load(&weights.pp("pointwise"), [out, input], false)?;
         Ok(Self::Separable { depthwise, pointwise })
     }
 
-    /// The convolution of the normalised and activated `x`.
-    fn forward(&self, x: &Tensor, norm: &GroupNorm) -> Result<Tensor> {
-        match self {
-            Self::Full(conv) => Ok(conv.forward(&ops::group_norm_silu(x, norm)?)?),
+    /// The convolution of the normalised and activated `x`; `shift (b, out)` is added to each channel and `residual` to each
+    /// value.
+    fn forward(
+        &self,
+        x: &Tensor,
+        norm: &GroupNorm,
+        shift: Option<&Tensor>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let conv = match self {
             Self::Separable { depthwise, pointwise } => {
                 let x = ops::group_norm_silu_depthwise_conv3x3(x, norm, depthwise)?;
-                Ok(ops::pointwise_conv(&x, pointwise, None)?)
+                return Ok(pointwise.forward(&x, shift, residual)?);
             }
+            Self::Full(conv) => conv,
+        };
+        let h = conv.forward(&ops::group_norm_silu(x, norm)?)?;
+        let h = match shift {
+            Some(shift) => h.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?,
+            None => h,
+        };
+        match residual {
+            Some(residual) => Ok((h + residual)?),
+            None => Ok(h),
         }
     }
-}
-
-impl Shortcut {
-    fn load(weights: &Weights, input: usize, out: usize) -> std::result::Result<Self, LoadError> {
-        Ok(Self { weight: matrix(weights, out, input)?, bias: weights.get([out], "bias")? })
-    }
-}
-
-/// Reads the kernel of a 1x1 convolution as a matrix: `(out, in, 1, 1) -> (out, in)`.
-fn matrix(weights: &Weights, out: usize, input: usize) -> std::result::Result<Tensor, LoadError> {
-    let kernel = weights.get([out, input, 1, 1], "weight")?;
-    kernel.reshape((out, input)).map_err(|source| LoadError::Device {
-        file: "unet".into(),
-        tensor: format!("{}.weight", weights.path()),
-        source: Box::new(source),
-    })
 }

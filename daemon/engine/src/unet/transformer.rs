@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::config::{Attention as Kind, BlockPlan, Common};
 use crate::error::{LoadError, Result};
-use crate::ops::{self, GroupNorm, LayerNorm, Linear, RmsNorm};
+use crate::ops::{self, GroupNorm, LayerNorm, Linear, RmsNorm, Shared};
 use crate::pass::Pass;
 use crate::weights::Weights;
 
@@ -79,7 +79,7 @@ impl Transformer {
     ) -> std::result::Result<Self, LoadError> {
         let channels = plan.channels;
         let projection = |name: &str| match common.use_linear_projection {
-            true => Linear::load(&weights.pp(name), [channels, channels], true),
+            true => Linear::load_packed(&weights.pp(name), [channels, channels], true),
             false => Linear::load_conv1x1(&weights.pp(name), [channels, channels]),
         };
         let blocks = weights.pp("transformer_blocks");
@@ -113,7 +113,7 @@ impl Transformer {
     /// Appends the keys and values of each layer for a prompt `(b, m, cross_attention_dim)`.
     pub(super) fn project(&self, prompt: &Tensor, layers: &mut Vec<KeysValues>) -> Result<()> {
         for block in &self.transformer_blocks {
-            layers.push(block.attn2.keys_values(prompt)?);
+            layers.push(block.attn2.keys_values(&Shared::new(prompt))?);
         }
         Ok(())
     }
@@ -134,8 +134,8 @@ impl TransformerBlock {
             attn2: attention("attn2", plan.cross_attention_dim)?,
             slot,
             norm3: norm("norm3")?,
-            proj: Linear::load(&net.pp(0).pp("proj"), [2 * inner, channels], true)?,
-            out: Linear::load(&net.pp(2), [channels, inner], true)?,
+            proj: Linear::load_packed(&net.pp(0).pp("proj"), [2 * inner, channels], true)?,
+            out: Linear::load_packed(&net.pp(2), [channels, inner], true)?,
         })
     }
 
@@ -148,27 +148,28 @@ impl TransformerBlock {
         let x = match &self.attn1 {
             None => normed,
             Some(attn1) => {
-                let context = attn1.keys_values(&normed)?;
+                let shared = Shared::new(&normed);
+                let context = attn1.keys_values(&shared)?;
                 if pass.observes() {
-                    pass.record_part(&self.path, "attn1", &attn1.forward(&normed, &context, None, None)?);
+                    pass.record_part(&self.path, "attn1", &attn1.forward(&shared, &context, None, None)?);
                 }
-                attn1.forward(&normed, &context, None, Some(x))?
+                attn1.forward(&shared, &context, None, Some(x))?
             }
         };
         let normed = self.norm2.forward(&x)?;
         pass.record_part(&self.path, "norm2", &normed);
         let (context, bias) = (prompt.layer(self.slot)?, prompt.bias.as_ref());
+        let shared = Shared::new(&normed);
         if pass.observes() {
-            pass.record_part(&self.path, "attn2", &self.attn2.forward(&normed, context, bias, None)?);
+            pass.record_part(&self.path, "attn2", &self.attn2.forward(&shared, context, bias, None)?);
         }
-        let x = self.attn2.forward(&normed, context, bias, Some(&x))?;
+        let x = self.attn2.forward(&shared, context, bias, Some(&x))?;
         let normed = self.norm3.forward(&x)?;
         pass.record_part(&self.path, "norm3", &normed);
-        let gated = ops::geglu(&self.proj.forward(&normed)?)?;
         if pass.observes() {
-            pass.record_part(&self.path, "ff", &self.out.forward(&gated)?);
+            pass.record_part(&self.path, "ff", &ops::gated_feed_forward(&normed, &self.proj, &self.out, None)?);
         }
-        let x = self.out.forward_onto(&gated, &x)?;
+        let x = ops::gated_feed_forward(&normed, &self.proj, &self.out, Some(&x))?;
         pass.record(&self.path, &x);
         Ok(x)
     }
@@ -185,13 +186,17 @@ impl Attention {
         let (channels, heads) = (plan.channels, plan.heads);
         let head_dim = channels / heads;
         let kv_heads = common.kv_heads.unwrap_or(heads);
-        let narrow = |name: &str| Linear::load(&weights.pp(name), [kv_heads * head_dim, context], false);
+        // Keys and values of the prompt are made once per picture: there is nothing to gain from packing them.
+        let narrow = |name: &str| match context == channels {
+            true => Linear::load_packed(&weights.pp(name), [kv_heads * head_dim, context], false),
+            false => Linear::load(&weights.pp(name), [kv_heads * head_dim, context], false),
+        };
         let norm = |name: &str| RmsNorm::load(&weights.pp(name), head_dim, QK_NORM_EPS);
         Ok(Self {
-            to_q: Linear::load(&weights.pp("to_q"), [channels, channels], false)?,
+            to_q: Linear::load_packed(&weights.pp("to_q"), [channels, channels], false)?,
             to_k: narrow("to_k")?,
             to_v: narrow("to_v")?,
-            to_out: Linear::load(&weights.pp("to_out").pp(0), [channels, channels], true)?,
+            to_out: Linear::load_packed(&weights.pp("to_out").pp(0), [channels, channels], true)?,
             norms: if common.qk_norm { Some((norm("norm_q")?, norm("norm_k")?)) } else { None },
             heads,
             head_dim,
@@ -200,11 +205,11 @@ impl Attention {
     }
 
     /// `(b, m, context) -> (b, m, kv_heads, d)` twice
-    fn keys_values(&self, context: &Tensor) -> Result<KeysValues> {
-        let (batch, count, _) = context.dims3()?;
+    fn keys_values(&self, context: &Shared<'_>) -> Result<KeysValues> {
+        let (batch, count, _) = context.tensor().dims3()?;
         let split = |x: Tensor| x.reshape((batch, count, self.kv_heads, self.head_dim));
-        let keys = split(self.to_k.forward(context)?)?;
-        let values = split(self.to_v.forward(context)?)?;
+        let keys = split(self.to_k.forward_shared(context)?)?;
+        let values = split(self.to_v.forward_shared(context)?)?;
         let keys = match &self.norms {
             Some((_, norm_k)) => norm_k.forward(&keys)?,
             None => keys,
@@ -215,13 +220,13 @@ impl Attention {
     /// `(b, n, c) -> (b, n, c)`, added to `residual` if there is one.
     fn forward(
         &self,
-        x: &Tensor,
+        x: &Shared<'_>,
         context: &KeysValues,
         bias: Option<&Tensor>,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let (batch, count, _) = x.dims3()?;
-        let query = self.to_q.forward(x)?.reshape((batch, count, self.heads, self.head_dim))?;
+        let (batch, count, _) = x.tensor().dims3()?;
+        let query = self.to_q.forward_shared(x)?.reshape((batch, count, self.heads, self.head_dim))?;
         let query = match &self.norms {
             Some((norm_q, _)) => norm_q.forward(&query)?,
             None => query,

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::{LoadError, Result};
-use crate::ops::{self, Conv2d};
+use crate::ops::{self, Conv2d, Use};
 use crate::pass::Pass;
 use crate::weights::Weights;
 
@@ -24,16 +24,13 @@ pub(super) enum Layer {
 impl TinyBlock {
     pub(super) fn load(weights: &Weights, channels: usize) -> std::result::Result<Self, LoadError> {
         let convs = weights.pp("conv");
-        let conv = |place: usize| Conv2d::load(&convs.pp(place), [channels, channels, 3], true);
+        let conv = |place: usize| Conv2d::load_packed3x3(&convs.pp(place), [channels, channels], true, Use::Plain);
         // The odd places are activations without parameters.
         Ok(Self { convs: [conv(0)?, conv(2)?, conv(4)?] })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let [first, second, third] = &self.convs;
-        let h = first.forward(x)?.relu()?;
-        let h = second.forward(&h)?.relu()?;
-        Ok((third.forward(&h)? + x)?.relu()?)
+        Ok(ops::residual_convs(&self.convs, x)?)
     }
 }
 

@@ -1,6 +1,6 @@
-//! SiLU and GEGLU.
+//! SiLU, GELU and GEGLU.
 
-use easel_kernels::{geglu, geglu_slice, silu, silu_slice};
+use easel_kernels::{geglu, geglu_slice, gelu_slice, silu, silu_slice};
 use proptest::prelude::*;
 
 use crate::common::{self, alone_as_in_a_batch, at_every_level, tensor, values, whatever_the_threads};
@@ -34,6 +34,17 @@ proptest! {
         let x: Vec<f32> = values(seed, len).iter().map(|x| x * spread).collect();
         let want: Vec<f64> = x.iter().map(|x| common::silu(f64::from(*x))).collect();
         at_every_level(&want, 5e-7, |level, out| silu_slice(level, &x, out));
+    }
+
+    #[test]
+    fn gelu_is_exact(len in 0usize..40_000, spread in 0.1f32..10.0, seed: u64) {
+        let x: Vec<f32> = values(seed, len).iter().map(|x| x * spread).collect();
+        let want: Vec<f64> = x.iter().map(|x| gelu(f64::from(*x))).collect();
+        // The error function is off by 1.5e-7, half of which x multiplies.
+        at_every_level(&want, 2e-6, |level, out| gelu_slice(level, &x, false, out));
+        let tanh = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
+        let want: Vec<f64> = x.iter().map(|x| tanh(f64::from(*x))).collect();
+        at_every_level(&want, 2e-6, |level, out| gelu_slice(level, &x, true, out));
     }
 
     #[test]

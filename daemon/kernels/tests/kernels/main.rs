@@ -2,11 +2,13 @@
 
 mod activation;
 mod attention;
+mod blocks;
 mod common;
 mod conv;
 mod depthwise;
 mod group_norm;
 mod int8;
+mod int8_pixels;
 mod layout;
 mod linear;
 mod pointwise;

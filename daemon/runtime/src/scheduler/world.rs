@@ -84,6 +84,8 @@ fn model() -> ModelInfo {
         guidance: None,
         parameters: 0,
         file_bytes: 0,
+        precisions: easel_domain::Precisions::default(),
+        fallback_layers: Vec::new(),
     }
 }
 

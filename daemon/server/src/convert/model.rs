@@ -59,5 +59,9 @@ pub(crate) fn wire_model(model: &ModelStatus) -> v1::Model {
         file_bytes: info.file_bytes,
         resident_bytes: model.resident_bytes,
         problem: model.problem.clone().unwrap_or_default(),
+        text_encoder_precision: info.precisions.encoder.name().to_owned(),
+        unet_precision: info.precisions.unet.name().to_owned(),
+        vae_precision: info.precisions.vae.name().to_owned(),
+        fallback_layers: info.fallback_layers.clone(),
     }
 }

@@ -169,6 +169,8 @@ fn wrong_for_any_model(request: &GenerationRequest, inline: bool) -> Vec<FieldVi
         guidance: Some(Guidance { guidance_scale: 1.0, image_guidance_scale: 1.0 }),
         parameters: 0,
         file_bytes: 0,
+        precisions: easel_domain::Precisions::default(),
+        fallback_layers: Vec::new(),
     };
     let image = request.image.or(inline.then_some(BlobHash([0; 32])));
     let request = GenerationRequest { image, ..request.clone() };
