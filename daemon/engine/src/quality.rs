@@ -127,8 +127,8 @@ fn make(plan: &Plan, made: &mut Made) -> Result<(), StageError> {
             continue;
         }
         let mut encoder = engine(plan, &plan.checkpoint, wanted)?.load_encoder(MODEL, &control)?;
-        let embeds = plan.prompts.iter().map(|prompt| encoder.encode(&encode_spec(prompt), &control));
-        made.embeds.push((wanted.encoder, embeds.collect::<Result<_, _>>()?));
+        let embeds = plan.prompts.iter().map(|prompt| Ok(encoder.encode(&encode_spec(prompt), &control)?.0));
+        made.embeds.push((wanted.encoder, embeds.collect::<Result<_, StageError>>()?));
     }
     for precision in [Precision::F32, Precision::Int8] {
         let mut denoiser = engine(plan, &plan.checkpoint, Precisions { unet: precision, ..Precisions::default() })?

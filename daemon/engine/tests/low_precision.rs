@@ -74,8 +74,8 @@ impl Stages {
         let mode = if edit { Mode::Edit } else { Mode::Generate };
         let spec =
             EncodeSpec { mode, prompt: item.prompt.clone(), negative_prompt: String::new(), image: image.clone() };
-        let embeds = self.encoder.encode(&spec, &control).expect("embeddings");
-        let source = image.map(|image| self.vae.encode(&image, size, &control).expect("latents"));
+        let (embeds, _) = self.encoder.encode(&spec, &control).expect("embeddings");
+        let source = image.map(|image| self.vae.encode(&image, size, &control).expect("latents").0);
         let spec = DenoiseSpec { size, steps: index.steps, sigmas: Vec::new(), seed: item.seed, guidance: None, edit };
         let mut state = self.denoiser.begin(&spec, &embeds, source.as_ref()).expect("noise");
         while state.done() < state.total() {

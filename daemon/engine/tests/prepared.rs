@@ -131,7 +131,7 @@ fn an_engine_uses_what_it_has_prepared_and_packs_anew_what_is_damaged() {
             negative_prompt: String::new(),
             image: None,
         };
-        let embeds = encoder.encode(&spec, &control).expect("embeddings");
+        let (embeds, _) = encoder.encode(&spec, &control).expect("embeddings");
         embeds.branches()[0].flatten_all().and_then(|x| x.to_vec1::<f32>()).expect("numbers")
     };
     let engine_of = |encoder| engine(Precisions { encoder, unet: Precision::Int8, vae: Precision::Int8 });
