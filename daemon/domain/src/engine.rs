@@ -16,6 +16,10 @@ pub enum Interrupt {
     WatcherGone,
     /// The daemon stops.
     ShuttingDown,
+    /// A newer live edit of the same session took its place.
+    Superseded,
+    /// Nobody has shown interest in its live session for too long.
+    LeaseExpired,
 }
 
 /// How a stage fails.

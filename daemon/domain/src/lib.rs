@@ -11,14 +11,16 @@ mod model;
 mod picture;
 mod request;
 pub mod resolve;
+pub mod session;
 mod size;
 
 pub use error::{Class, Error, FieldViolation, Reason};
-pub use hash::{BlobHash, GenerationId, RequestId};
+pub use hash::{BlobHash, GenerationId, RequestId, RevisionId, SessionId};
 pub use model::{Guidance, ModelInfo, Pipeline};
 pub use picture::RgbImage;
 pub use request::{
-    DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RunPolicy,
+    DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RestartPolicy,
+    RunPolicy,
 };
 pub use resolve::Plan;
 pub use size::Size;

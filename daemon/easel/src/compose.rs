@@ -17,13 +17,20 @@ use crate::exit::{Exit, Failure};
 use models_file::ModelsFile;
 use remembering::Remembering;
 
+/// Whether sessions and generations outlive the process. They may for one process at a time, which holds the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Kept,
+    Passing,
+}
+
 /// Starts the runtime with the engine of the settings and all models that are configured or were added.
-pub(crate) fn runtime(effective: &Effective) -> Result<Runtime, Failure> {
+pub(crate) fn runtime(effective: &Effective, state: State) -> Result<Runtime, Failure> {
     let settings = &effective.settings;
     match settings.engine {
-        EngineKind::Drill => start(DrillEngine::new(DrillConfig::default()), settings),
+        EngineKind::Drill => start(DrillEngine::new(DrillConfig::default()), settings, state),
         #[cfg(feature = "dreamlite")]
-        EngineKind::Dreamlite => start(dreamlite(settings)?, settings),
+        EngineKind::Dreamlite => start(dreamlite(settings)?, settings, state),
         #[cfg(not(feature = "dreamlite"))]
         EngineKind::Dreamlite => Err(Failure::new(Exit::Usage, "engine: this build has no dreamlite: use drill")),
     }
@@ -44,7 +51,7 @@ fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failu
         .map_err(|error| Failure::fault("the embedded model cannot be used", error))
 }
 
-fn start<E: Engine>(engine: E, settings: &Settings) -> Result<Runtime, Failure> {
+fn start<E: Engine>(engine: E, settings: &Settings, state: State) -> Result<Runtime, Failure> {
     let file = ModelsFile::of_state_dir(&settings.state_dir);
     let remembered = file.load()?;
     // What is configured wins over what was added under the same name.
@@ -59,11 +66,16 @@ fn start<E: Engine>(engine: E, settings: &Settings) -> Result<Runtime, Failure> 
         max_queued_generations: settings.max_queue,
         default_model: Some(settings.default_model.clone()).filter(|name| !name.is_empty()),
         cpu_slots: settings.cpu_slots,
+        state_dir: (state == State::Kept).then(|| settings.state_dir.clone()),
+        keep: settings.store_keep.0,
+        store_quota_bytes: settings.store_quota_mb << 20,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         drain_timeout: Duration::from_secs(settings.drain_timeout_s),
         ..RuntimeConfig::default()
     };
     let engine = Arc::new(Remembering::new(engine, file));
     Runtime::start(engine, config).map_err(|error| match error.reason {
+        Reason::StoreDamaged | Reason::StoreReadOnly | Reason::DiskFull => Failure::new(Exit::Request, error.message),
         Reason::ModelNotFound => Failure::new(Exit::Usage, format!("default_model: {error}")),
         _ => Failure::fault("the runtime cannot be started", error),
     })

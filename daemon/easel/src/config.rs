@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Config, Value, ValueKind};
 use easel_domain::limits;
+use easel_runtime::Keep;
 use easel_sdk::discovery::Places;
 use serde::Deserialize;
 
@@ -50,6 +51,10 @@ pub(crate) struct Settings {
     pub(crate) cpu_slots: usize,
     /// Generations that wait or run.
     pub(crate) max_queue: usize,
+    /// How long sessions and ended generations are kept.
+    pub(crate) store_keep: StoreKeep,
+    /// MiB of pictures in the state folder.
+    pub(crate) store_quota_mb: u64,
     /// Filter of the log.
     pub(crate) log: String,
     /// How log lines look.
@@ -89,6 +94,26 @@ impl TryFrom<String> for LogFormat {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Err(format!("{name:?} is unknown, there are text and json")),
+        }
+    }
+}
+
+/// How long sessions and ended generations are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct StoreKeep(pub(crate) Keep);
+
+impl TryFrom<String> for StoreKeep {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.trim() {
+            "none" => Ok(Self(Keep::None)),
+            "forever" => Ok(Self(Keep::Forever)),
+            days => match days.trim_end_matches(" days").parse() {
+                Ok(days) if days > 0 => Ok(Self(Keep::Days(days))),
+                _ => Err(format!("{text:?} is unknown: give none, a number of days, or forever")),
+            },
         }
     }
 }
@@ -183,6 +208,11 @@ fn check(settings: &Settings, shown: &[Shown]) -> Result<(), String> {
             "drain_timeout_s",
             settings.drain_timeout_s <= MAX_DRAIN_TIMEOUT_S,
             format!("must be 0 to {MAX_DRAIN_TIMEOUT_S}"),
+        ),
+        (
+            "store_quota_mb",
+            (limits::MIN_STORE_QUOTA_BYTES >> 20..=u64::MAX >> 20).contains(&settings.store_quota_mb),
+            format!("must be at least {}", limits::MIN_STORE_QUOTA_BYTES >> 20),
         ),
         ("lame_duck_s", settings.lame_duck_s <= MAX_LAME_DUCK_S, format!("must be 0 to {MAX_LAME_DUCK_S}")),
     ];

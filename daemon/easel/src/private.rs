@@ -35,7 +35,7 @@ impl PrivateDaemon {
         check_socket_path(&socket)?;
         let config = compose::server_of_command(&effective.settings, &socket);
         let bound = Server::bind(config).map_err(|error| Failure::fault("the daemon cannot listen", error))?;
-        let runtime = compose::runtime(effective)?;
+        let runtime = compose::runtime(effective, compose::State::Passing)?;
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(bound.serve(runtime, async {
             // A dropped sender stops the daemon as well.

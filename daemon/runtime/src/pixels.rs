@@ -83,11 +83,11 @@ pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopTok
 pub(crate) fn preview(
     picture: &RgbImage,
     policy: PreviewPolicy,
-    (image_index, step): (u32, u32),
+    (image_index, step, epoch): (u32, u32, u32),
 ) -> Result<Preview, Error> {
     let longest = policy.longest_edge_px.unwrap_or(limits::MAX_PREVIEW_EDGE_PX).clamp(1, limits::MAX_PREVIEW_EDGE_PX);
     let small = easel_imaging::fit(picture, longest);
     let bytes: Arc<[u8]> = easel_imaging::encode(&small, policy.format)?.into();
     let image = EncodedImage { format: policy.format, width: small.width(), height: small.height(), hash: None, bytes };
-    Ok(Preview { number: 0, image_index, step, epoch: 1, kind: policy.kind, image })
+    Ok(Preview { number: 0, image_index, step, epoch, kind: policy.kind, image })
 }

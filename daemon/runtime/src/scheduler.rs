@@ -7,6 +7,7 @@ mod ending;
 mod generation;
 mod models;
 mod progress;
+mod restore;
 mod schedule;
 mod system;
 
@@ -20,7 +21,7 @@ use easel_domain::{Error, GenerationId, GenerationRequest, ModelInfo, Reason, Re
 
 pub(crate) use command::{
     Accepted, ActorKind, Answer, Command, Effect, Effects, JobKey, ModelNews, ModelView, NewGeneration, Now, Outcome,
-    StatusView, Took, Urgency, Work, actor_of, stage_of,
+    Restored, Run, StatusView, Took, Urgency, Work, actor_of, stage_of,
 };
 
 use crate::{EndCounts, StageHealth};
@@ -34,6 +35,8 @@ pub(crate) struct CoreConfig {
     pub(crate) drain_timeout: Duration,
     /// Bytes of results of ended generations that are kept.
     pub(crate) max_kept_bytes: u64,
+    /// What has not ended when the daemon stops goes on in its next run.
+    pub(crate) durable: bool,
 }
 
 /// What an actor is doing, as far as the core knows.
@@ -72,6 +75,8 @@ pub(crate) struct Core {
     next_key: JobKey,
     active: BTreeMap<JobKey, Generation>,
     active_ids: HashMap<GenerationId, JobKey>,
+    /// Generations that were taken up again; they may be more than are allowed now.
+    restored: usize,
     /// Generations that no stage has begun, the next one first. Here is the place for turns between sessions and for the
     /// newest of a live session: both choose among these.
     waiting: BTreeMap<Urgency, JobKey>,
@@ -107,6 +112,7 @@ impl Core {
             next_key: 1,
             active: BTreeMap::new(),
             active_ids: HashMap::new(),
+            restored: 0,
             waiting: BTreeMap::new(),
             ended: VecDeque::new(),
             ended_ids: HashSet::new(),
@@ -139,6 +145,9 @@ impl Core {
     fn take(&mut self, command: Command, now: Now, fx: &mut Vec<Effect>) -> Answer {
         match command {
             Command::Create(new) => return Answer::Created(self.create(*new, now, fx)),
+            Command::Restore(restored) => self.restore(*restored, now, fx),
+            Command::ForgetAll(ids) => self.forget_all(&ids, fx),
+            Command::Unstored { key } => self.unstored(key, now, fx),
             Command::FindRequest { request_id, request } => {
                 return Answer::Found(self.find_request(&request_id, &request));
             }
@@ -210,6 +219,7 @@ impl Core {
             id: id.clone(),
             policy: Box::new(generation.policy.clone()),
             plan: Arc::clone(&generation.plan),
+            run: Run { number: 1, after_fault: false },
             snapshot: snapshot.clone(),
         });
         let kind = EventKind::Accepted(snapshot.clone());
@@ -246,10 +256,7 @@ impl Core {
         match self.requests.get(id) {
             None => Ok(None),
             Some((generation, first)) if first == request => Ok(Some(generation.clone())),
-            Some((generation, _)) => {
-                let message = format!("request id {} was used with other content: choose another one", id.as_str());
-                Err(Error::new(Reason::RequestIdConflict, message).about("generation", generation.as_str()))
-            }
+            Some((generation, _)) => Err(request_conflict(id, generation)),
         }
     }
 
@@ -282,7 +289,10 @@ impl Core {
         let in_flight: u32 = self.active.values().map(|generation| generation.in_flight).sum();
         let rules = [
             (queued == self.waiting.len(), "exactly the queued generations wait"),
-            (self.active.len() <= self.config.max_active, "no more generations are active than allowed"),
+            (
+                self.active.len() <= self.config.max_active + self.restored,
+                "no more generations are active than allowed",
+            ),
             (self.active.len() == self.active_ids.len(), "each active generation is found by its id"),
             (in_flight + 3 >= with_actor, "an actor works for a generation that counts it"),
             (self.ended.len() == self.ended_ids.len(), "each kept generation is found by its id"),
@@ -294,6 +304,12 @@ impl Core {
         ];
         rules.iter().find(|(holds, _)| !holds).map(|(_, rule)| *rule)
     }
+}
+
+/// The error for a request id that was used with other content.
+pub(crate) fn request_conflict(id: &RequestId, generation: &GenerationId) -> Error {
+    let message = format!("request id {} was used with other content: choose another one", id.as_str());
+    Error::new(Reason::RequestIdConflict, message).about("generation", generation.as_str())
 }
 
 /// The error for an id that is not known.

@@ -182,6 +182,12 @@ pub(crate) struct SettingsArgs {
     /// Generations that may wait or run
     #[arg(long, value_name = "N")]
     max_queue: Option<String>,
+    /// How long sessions and ended generations are kept: none, a number of days, or forever
+    #[arg(long, value_name = "DAYS")]
+    store_keep: Option<String>,
+    /// MiB of pictures in the state folder
+    #[arg(long, value_name = "MB")]
+    store_quota_mb: Option<String>,
     /// Seconds that running generations get when the daemon is told to stop
     #[arg(long, value_name = "SECONDS")]
     drain_timeout_s: Option<String>,
@@ -212,6 +218,8 @@ impl SettingsArgs {
             ("threads", &self.threads),
             ("cpu_slots", &self.cpu_slots),
             ("max_queue", &self.max_queue),
+            ("store_keep", &self.store_keep),
+            ("store_quota_mb", &self.store_quota_mb),
             ("drain_timeout_s", &self.drain_timeout_s),
             ("lame_duck_s", &self.lame_duck_s),
             ("log", &self.log),

@@ -32,7 +32,7 @@ const fn key(name: &'static str, kind: Kind, help: &'static str) -> Key {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 19] = [
+pub(crate) const KEYS: [Key; 21] = [
     key("state_dir", Kind::Path, "folder of the token, the lock and the list of added models"),
     key("socket", Kind::Path, "Unix socket"),
     key("tcp", Kind::Flag, "listen on TCP, loopback only"),
@@ -48,6 +48,12 @@ pub(crate) const KEYS: [Key; 19] = [
     key("threads", Kind::Number, "threads that compute; 0: one for each core"),
     key("cpu_slots", Kind::Number, "stages on the CPU that compute at one time, 1 to 64"),
     key("max_queue", Kind::Number, "generations that may wait or run, 1 to 64"),
+    key(
+        "store_keep",
+        Kind::Text,
+        "how long sessions and ended generations are kept: none, a number of days, or forever",
+    ),
+    key("store_quota_mb", Kind::Number, "MiB of pictures in the state folder, at least 512"),
     key("drain_timeout_s", Kind::Number, "seconds that running generations get when the daemon is told to stop"),
     key("lame_duck_s", Kind::Number, "seconds that a daemon told to stop goes on accepting, for proxies, 0 to 60"),
     key("log", Kind::Text, "filter of the log: error, warn, info, debug, trace, or easel_runtime=debug,info"),

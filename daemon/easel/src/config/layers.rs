@@ -33,7 +33,7 @@ impl Layer {
     pub(super) fn of_defaults(places: &Places) -> Self {
         let path = |path: PathBuf| ValueKind::from(path.to_string_lossy().into_owned());
         let none = || ValueKind::Array(Vec::new());
-        let values: [(&str, ValueKind); 19] = [
+        let values: [(&str, ValueKind); 21] = [
             ("state_dir", path(places.state_dir.clone())),
             ("socket", path(places.socket())),
             ("tcp", true.into()),
@@ -49,6 +49,8 @@ impl Layer {
             ("threads", 0_u32.into()),
             ("cpu_slots", 1_u32.into()),
             ("max_queue", (easel_domain::limits::MAX_QUEUED_GENERATIONS as u64).into()),
+            ("store_keep", easel_domain::limits::DEFAULT_KEEP_DAYS.to_string().into()),
+            ("store_quota_mb", (easel_domain::limits::DEFAULT_STORE_QUOTA_BYTES >> 20).into()),
             ("drain_timeout_s", easel_domain::limits::DRAIN_TIMEOUT.as_secs().into()),
             ("lame_duck_s", easel_domain::limits::LAME_DUCK.as_secs().into()),
             ("log", "info".into()),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{Progress, ResultImage, Snapshot, Stage, StageTiming, State};
+use easel_domain::session::Origin;
 use easel_domain::{Error, GenerationId, Mode, Plan, RunPolicy};
 
 use super::command::{JobKey, NewGeneration, Now, Took, Urgency, Work, stage_of};
@@ -42,6 +43,7 @@ pub(crate) struct Generation {
     pub(crate) key: JobKey,
     pub(crate) id: GenerationId,
     pub(crate) policy: RunPolicy,
+    pub(crate) origin: Origin,
     pub(crate) plan: Arc<Plan>,
     pub(crate) created: Now,
     pub(crate) deadline: Option<Instant>,
@@ -81,13 +83,14 @@ pub(crate) struct Generation {
 
 impl Generation {
     pub(crate) fn new(key: JobKey, new: NewGeneration, now: Now) -> Self {
-        let NewGeneration { id, policy, plan, source_bytes, .. } = new;
+        let NewGeneration { id, policy, plan, source_bytes, origin, .. } = new;
         let pictures = plan.num_images as usize;
         Self {
             key,
             id,
             deadline: policy.timeout.and_then(|timeout| now.instant.checked_add(timeout)),
             policy,
+            origin,
             created: now,
             state: State::Queued,
             sequence: 0,

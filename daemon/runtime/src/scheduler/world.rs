@@ -8,8 +8,10 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, EncodedImage, Event, EventKind, ResultImage, Snapshot, State};
 use easel_domain::{
     DisconnectPolicy, Error, GenerationId, GenerationRequest, ImageFormat, Mode, ModelInfo, Pipeline, Plan,
-    PreviewKind, PreviewPolicy, Priority, Reason, RequestId, RunPolicy, Size,
+    PreviewKind, PreviewPolicy, Priority, Reason, RequestId, RestartPolicy, RunPolicy, Size,
 };
+
+use easel_domain::session::Origin;
 
 use super::*;
 
@@ -20,6 +22,7 @@ pub(super) struct Seen {
     pub(super) snapshot: Option<Snapshot>,
     pub(super) interrupt: Option<Interrupt>,
     pub(super) closed: bool,
+    pub(super) suspended: bool,
     steps: u32,
 }
 
@@ -126,7 +129,12 @@ fn request(ask: &Ask) -> GenerationRequest {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(CoreConfig { max_active: 8, drain_timeout: Duration::from_secs(30), max_kept_bytes: 1000 })
+        Self::with(CoreConfig {
+            max_active: 8,
+            drain_timeout: Duration::from_secs(30),
+            max_kept_bytes: 1000,
+            durable: false,
+        })
     }
 
     pub(super) fn with(config: CoreConfig) -> Self {
@@ -191,6 +199,11 @@ impl World {
                 assert!(!seen.closed, "a generation closes once");
                 seen.closed = true;
             }
+            Effect::Suspend { key } => {
+                let seen = self.seen.get_mut(&key).expect("it is open");
+                assert!(!seen.closed, "a generation is suspended once and instead of its end");
+                (seen.closed, seen.suspended) = (true, true);
+            }
             Effect::Forget { id } => assert!(self.forgotten.insert(id), "a generation is forgotten once"),
             Effect::Load { actor, model, .. } if self.holds_loads => self.loads.push((actor, model)),
             Effect::Load { actor, model, .. } => {
@@ -220,10 +233,19 @@ impl World {
             priority: ask.priority,
             on_disconnect: DisconnectPolicy::Cancel,
             timeout: ask.timeout,
+            keep_until: None,
+            on_restart: RestartPolicy::Rerun,
             request_id: ask.request_id.map(|id| id.parse::<RequestId>().expect("tests choose good ids")),
         };
         let id = GenerationId::new(format!("gen_{:04}", self.next));
-        let new = NewGeneration { id, request: request(&ask), policy, plan: plan(&ask), source_bytes: 10 };
+        let new = NewGeneration {
+            id,
+            request: request(&ask),
+            policy,
+            plan: plan(&ask),
+            source_bytes: 10,
+            origin: Origin::default(),
+        };
         match self.send(Command::Create(Box::new(new))) {
             Answer::Created(created) => created.map(|accepted| self.keys[&accepted.id]),
             answer => panic!("a creation is answered with {answer:?}"),

@@ -120,10 +120,14 @@ fn run_policy(check: &mut Check, policy: v1::RunPolicy, on_disconnect: Disconnec
     let disconnect = check
         .known("policy.on_disconnect", policy.on_disconnect, "DisconnectPolicy")
         .unwrap_or(v1::DisconnectPolicy::Unspecified);
+    let restart =
+        check.known("policy.on_restart", policy.on_restart, "RestartPolicy").unwrap_or(v1::RestartPolicy::Unspecified);
     let request_id = Some(policy.request_id).filter(|id| !id.is_empty());
     RunPolicy {
         previews: policy.previews.and_then(|previews| preview_policy(check, &previews)),
         priority: names::priority(priority),
+        keep_until: policy.keep_until.and_then(|until| check.time("policy.keep_until", until)),
+        on_restart: names::on_restart(restart, names::priority(priority)),
         on_disconnect: names::on_disconnect(disconnect, on_disconnect),
         timeout: check.duration("policy.timeout", policy.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
         request_id: request_id
