@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{Error, Guidance, Mode, ModelInfo, RgbImage, Size};
+use crate::{Error, Guidance, Mode, ModelInfo, Plan, RgbImage, Size, limits};
 
 /// Why a stage stopped early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +236,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Memory of the loaded networks of a model in bytes, as far as they are alive.
     fn resident_bytes(&self, model: &str) -> u64;
+
+    /// Memory that a generation needs at its peak beside the networks, in bytes.
+    fn peak_bytes(&self, plan: &Plan) -> u64 {
+        plan.working.pixels() * limits::PEAK_BYTES_PER_PIXEL + plan.output.pixels() * 2 * 3
+    }
 
     /// Where the stages compute: encoder, denoiser, VAE.
     fn devices(&self) -> [DeviceKind; 3];

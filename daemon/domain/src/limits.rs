@@ -211,6 +211,14 @@ pub const LIVE_LEASE: Duration = Duration::from_secs(30);
 /// A generation that waits this long counts as one class more urgent, so that none starves.
 pub const AGING: Duration = Duration::from_secs(20);
 
+/// A begun generation that a more urgent class keeps from an actor for this long, times the classes between them, gets one turn: a
+/// batch of four steps under permanent live work is done within a minute, and live work loses a step every ten seconds.
+pub const STEP_AGING: Duration = Duration::from_secs(5);
+
+/// Memory that a generation is taken to need for each pixel of its working size: the VAE holds three times 64 channels of 32 bits
+/// at full size, and the rest of the stages less.
+pub const PEAK_BYTES_PER_PIXEL: u64 = 1024;
+
 /// Generations of one client that wait or run: half of the queue, so that another client always finds room.
 pub const MAX_CLIENT_GENERATIONS: usize = MAX_QUEUED_GENERATIONS / 2;
 

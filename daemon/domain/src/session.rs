@@ -53,8 +53,8 @@ pub struct Revision {
     pub made: Option<Made>,
     /// Hash of the picture's file.
     pub hash: BlobHash,
-    /// Encoding of the file.
-    pub format: ImageFormat,
+    /// Encoding of the file; `None` for one that the daemon reads and does not write.
+    pub format: Option<ImageFormat>,
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
@@ -98,8 +98,8 @@ pub struct Origin {
 pub struct ReplayPicture {
     /// SHA-256 of its file.
     pub hash: BlobHash,
-    /// Encoding of the file.
-    pub format: ImageFormat,
+    /// Encoding of the file; `None` for one that the daemon reads and does not write.
+    pub format: Option<ImageFormat>,
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
@@ -130,4 +130,64 @@ pub struct Replay {
     pub canvas: Option<ReplayPicture>,
     /// The edits in order.
     pub steps: Vec<ReplayStep>,
+}
+
+/// An edit of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionEdit {
+    /// The revision to edit; `None`: where the session stands.
+    pub revision: Option<RevisionId>,
+    /// Make this revision again instead; what `request` sets replaces what it was made from.
+    pub rerun: Option<RevisionId>,
+    /// What to do; without a picture, which is the revision's.
+    pub request: GenerationRequest,
+    /// Encoding of the result; `None`: as before, else PNG.
+    pub output_format: Option<ImageFormat>,
+}
+
+impl SessionEdit {
+    /// The request that makes a revision again: from the same picture, with what this edit sets.
+    pub fn again(&self, made: &Made) -> GenerationRequest {
+        let (old, new) = (made.request.clone(), self.request.clone());
+        let text = |new: String, old: String| if new.is_empty() { old } else { new };
+        GenerationRequest {
+            mode: old.mode,
+            model: new.model.or(old.model),
+            prompt: text(new.prompt, old.prompt),
+            negative_prompt: text(new.negative_prompt, old.negative_prompt),
+            image: old.image,
+            width: new.width.or(old.width),
+            height: new.height.or(old.height),
+            num_inference_steps: new.num_inference_steps.or(if new.sigmas.is_empty() {
+                old.num_inference_steps
+            } else {
+                None
+            }),
+            sigmas: if new.sigmas.is_empty() && new.num_inference_steps.is_none() { old.sigmas } else { new.sigmas },
+            guidance_scale: new.guidance_scale.or(old.guidance_scale),
+            image_guidance_scale: new.image_guidance_scale.or(old.image_guidance_scale),
+            seed: new.seed,
+            num_images: new.num_images.or(old.num_images),
+            output_format: self.output_format.unwrap_or(old.output_format),
+        }
+    }
+}
+
+/// How two pictures differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Difference {
+    /// True when both have the same size; the rest is there then only.
+    pub same_size: bool,
+    /// Pixels that differ.
+    pub changed_pixels: u64,
+    /// All pixels.
+    pub pixels: u64,
+    /// Mean absolute difference of the channels, 0 to 255.
+    pub mean_absolute_difference: f64,
+    /// Largest difference of a channel.
+    pub max_difference: u8,
+    /// Mean squared difference of the channels.
+    pub mean_squared_difference: f64,
+    /// The smallest rectangle that holds all changes: left, upper edge, width, height.
+    pub changed: Option<(u32, u32, u32, u32)>,
 }

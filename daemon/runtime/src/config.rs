@@ -29,6 +29,11 @@ pub struct RuntimeConfig {
     pub keep: Keep,
     /// Bytes of pictures in the state folder.
     pub store_quota_bytes: u64,
+    /// Bytes of memory that loaded models and running generations may take together, as far as it can be predicted; `None`: as
+    /// much as there is.
+    pub max_memory_bytes: Option<u64>,
+    /// Generations of one client that may wait or run at one time.
+    pub max_client_generations: usize,
     /// Version of the daemon, for what revisions and replays say of their making.
     pub version: String,
 }
@@ -45,6 +50,8 @@ impl Default for RuntimeConfig {
             state_dir: None,
             keep: Keep::Days(limits::DEFAULT_KEEP_DAYS),
             store_quota_bytes: limits::DEFAULT_STORE_QUOTA_BYTES,
+            max_memory_bytes: None,
+            max_client_generations: limits::MAX_CLIENT_GENERATIONS,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

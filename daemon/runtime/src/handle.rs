@@ -4,6 +4,8 @@ mod catalogue;
 mod housekeeping;
 mod models;
 mod recover;
+mod session_watch;
+mod sessions;
 mod start;
 mod system;
 
@@ -28,6 +30,8 @@ use crate::{Blob, BlobInfo, Polled, RuntimeConfig, UploadState, Watch};
 use catalogue::Catalogue;
 
 pub use models::LoadWatch;
+pub use session_watch::{SessionNews, SessionWatch};
+pub use sessions::{Move, SessionUpdate};
 
 /// Answer to [`Runtime::create`].
 #[derive(Clone, Debug, PartialEq)]
@@ -227,7 +231,8 @@ impl Runtime {
         let (plan, source) = self.resolve(&request, &model, drawn_seed).await?;
         let id = GenerationId::new(new_id("gen"));
         let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
-        let new = NewGeneration { id, request, policy, plan, source_bytes, origin };
+        let (peak_bytes, model_bytes) = self.memory_of(&plan);
+        let new = NewGeneration { id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes };
         let reply = self.send(Command::Create(Box::new(new)), source, attach).await?;
         match reply.answer {
             Answer::Created(accepted) => {
@@ -282,6 +287,13 @@ impl Runtime {
         watch: Option<Result<Watch, Error>>,
     ) -> Result<(Created, Option<Result<Watch, Error>>), Error> {
         Ok((Created { snapshot: self.hub(id).await?.snapshot(), existed }, watch))
+    }
+
+    /// Memory that a generation needs at its peak, and that of the networks that are loaded.
+    fn memory_of(&self, plan: &resolve::Plan) -> (u64, u64) {
+        let models = self.0.catalogue.models();
+        let loaded: u64 = models.iter().map(|model| self.0.catalogue.resident_bytes(&model.name)).sum();
+        (self.0.catalogue.peak_bytes(plan), loaded)
     }
 
     fn model_info(&self, name: Option<&str>) -> Result<ModelInfo, Error> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use easel_domain::event::{Event, Preview, Snapshot, State};
+use easel_domain::event::{Event, Preview, Snapshot};
 use easel_domain::{GenerationId, limits};
 use tokio::sync::{Notify, watch};
 
@@ -146,10 +146,6 @@ impl Hub {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.lock().snapshot.clone()
-    }
-
-    pub(crate) fn state(&self) -> State {
-        self.lock().snapshot.state
     }
 
     /// Takes the next event and how the generation stands after it.

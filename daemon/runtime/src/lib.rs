@@ -39,7 +39,7 @@ mod watch;
 
 pub use blobs::{Blob, BlobInfo, UploadState};
 pub use config::RuntimeConfig;
-pub use handle::{Created, LoadWatch, Runtime};
+pub use handle::{Created, LoadWatch, Move, Runtime, SessionNews, SessionUpdate, SessionWatch};
 pub use status::{
     BlobStatus, EndCounts, MemoryStatus, ModelState, ModelStatus, RuntimeStatus, StageHealth, StageStatus,
 };

@@ -27,12 +27,12 @@ use std::time::SystemTime;
 use easel_domain::{BlobHash, Error, GenerationId, limits};
 use rusqlite::{Connection, OptionalExtension};
 
-pub(crate) use board::SessionBoard;
+pub(crate) use board::{News, SessionBoard};
 pub(crate) use files::{Files, SystemFiles};
 pub(crate) use journal::{Accept, Write};
 pub(crate) use read::Stored;
 pub use retention::Cleaned;
-pub(crate) use sessions::{Canvas, SessionChange, unknown_session};
+pub(crate) use sessions::{Canvas, SessionChange};
 pub(crate) use thread::{Entry, StoreCommand, StoreHandle};
 
 use error::of_sql;

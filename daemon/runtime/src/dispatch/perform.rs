@@ -36,6 +36,11 @@ impl<E: Engine> Dispatcher<E> {
             Effect::DropConditioning { key } => {
                 self.with_job(key, |job| (job.embeds, job.image_latents) = (None, None))
             }
+            Effect::Lapse { id } => {
+                if self.hubs.get(&id).is_none_or(|hub| hub.watchers() == 0) {
+                    self.echo.push_back(Command::WatchersGone { id });
+                }
+            }
             Effect::Close { key } => drop(self.jobs.remove(&key)),
             Effect::Suspend { key } => {
                 if let Some(job) = self.jobs.remove(&key) {
@@ -75,7 +80,9 @@ impl<E: Engine> Dispatcher<E> {
                 self.actors = None;
                 let drained = self.drained.clone();
                 // Not before everything is written and told.
-                self.after_store(move || drop(drained.send_replace(true)));
+                self.after_store(move || {
+                    drained.send_replace(true);
+                });
             }
         }
     }
@@ -96,7 +103,8 @@ impl<E: Engine> Dispatcher<E> {
         let known = self.hubs.get(&id).map(|hub| Arc::clone(&hub));
         let again = known.is_some();
         let hub = known.unwrap_or_else(|| {
-            let gone = (policy.on_disconnect == DisconnectPolicy::Cancel).then(|| Arc::clone(&self.gone));
+            let may_end = policy.on_disconnect == DisconnectPolicy::Cancel || policy.keep_until.is_some();
+            let gone = may_end.then(|| Arc::clone(&self.gone));
             Arc::new(Hub::new(snapshot, gone, Arc::clone(&self.counts)))
         });
         let span = tracing::info_span!("generation", id = id.as_str(), model = plan.model.as_str());

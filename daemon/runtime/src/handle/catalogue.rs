@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use easel_domain::engine::{DeviceKind, Engine};
-use easel_domain::{Error, ModelInfo};
+use easel_domain::{Error, ModelInfo, Plan};
 
 /// The parts of an engine that do not depend on its types.
 pub(crate) trait Catalogue: Send + Sync {
@@ -11,6 +11,7 @@ pub(crate) trait Catalogue: Send + Sync {
     fn add_model(&self, folder: &Path, name: &str) -> Result<ModelInfo, Error>;
     fn resident_bytes(&self, model: &str) -> u64;
     fn devices(&self) -> [DeviceKind; 3];
+    fn peak_bytes(&self, plan: &Plan) -> u64;
 }
 
 impl<E: Engine> Catalogue for E {
@@ -28,5 +29,9 @@ impl<E: Engine> Catalogue for E {
 
     fn devices(&self) -> [DeviceKind; 3] {
         Engine::devices(self)
+    }
+
+    fn peak_bytes(&self, plan: &Plan) -> u64 {
+        Engine::peak_bytes(self, plan)
     }
 }

@@ -18,6 +18,8 @@ pub(super) async fn run(shared: Weak<Shared>) {
         ticks.tick().await;
         let Some(shared) = shared.upgrade() else { return };
         let runtime = Runtime(shared);
+        // A machine that slept may have passed times by its clock that nobody was woken at.
+        let _ = runtime.tell(Command::Tick, None).await;
         match runtime.0.store.ask(|store| store.clean(SystemTime::now())).await {
             Ok(cleaned) => {
                 // Fails only when the runtime ends, and with it what is to be forgotten.

@@ -14,7 +14,9 @@ use crate::store::Stored;
 /// Makes their watch handles, so that watchers who come back at once find them.
 pub(super) fn open_hubs(unfinished: &[Stored], hubs: &Hubs, gone: &Arc<GoneBoard>, counts: &Arc<WatchCounts>) {
     for stored in unfinished {
-        let gone = (stored.policy.on_disconnect == DisconnectPolicy::Cancel).then(|| Arc::clone(gone));
+        let policy = &stored.policy;
+        let may_end = policy.on_disconnect == DisconnectPolicy::Cancel || policy.keep_until.is_some();
+        let gone = may_end.then(|| Arc::clone(gone));
         let hub = Hub::restored(stored.snapshot.clone(), stored.events.clone(), gone, Arc::clone(counts));
         hubs.insert(stored.snapshot.id.clone(), Arc::new(hub));
     }
@@ -54,7 +56,9 @@ impl Runtime {
         let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
         let Stored { snapshot, request, policy, origin, runs, interrupted, .. } = stored;
         let plan = snapshot.plan.as_ref().clone();
-        let new = NewGeneration { id: snapshot.id, request, policy, plan, source_bytes, origin };
+        let (peak_bytes, model_bytes) = self.memory_of(&plan);
+        let new =
+            NewGeneration { id: snapshot.id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes };
         let (sequence, create_time) = (snapshot.sequence, snapshot.create_time);
         let restored = Restored { new, sequence, create_time, run: runs + 1, interrupted, failure };
         // Nobody waits for the answer; without a dispatcher the daemon ends again, and the store keeps what it has.

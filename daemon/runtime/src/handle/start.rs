@@ -57,6 +57,8 @@ impl Runtime {
             // The other half is left to sources, uploads and running generations.
             max_kept_bytes: cache_bytes / 2,
             durable: store.durable(),
+            max_memory_bytes: config.max_memory_bytes,
+            max_client: config.max_client_generations.max(1),
         };
         let gone = Arc::new(GoneBoard::default());
         recover::open_hubs(&unfinished, &hubs, &gone, &counts);

@@ -7,7 +7,7 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Event, Progress, ResultImage, Snapshot};
 use easel_domain::session::Origin;
 use easel_domain::{
-    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, RunPolicy,
+    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, RunPolicy, SessionId,
 };
 
 use crate::{EndCounts, ModelState, StageHealth};
@@ -96,6 +96,10 @@ pub(crate) struct NewGeneration {
     pub(crate) source_bytes: u64,
     /// Where it belongs and who asked.
     pub(crate) origin: Origin,
+    /// Memory that it needs at its peak beside the networks.
+    pub(crate) peak_bytes: u64,
+    /// Memory of the networks that are loaded.
+    pub(crate) model_bytes: u64,
 }
 
 /// A generation that was accepted by an earlier run of the daemon and had not ended.
@@ -165,6 +169,8 @@ pub(crate) enum Command {
     Create(Box<NewGeneration>),
     /// Take a generation up again. Nobody waits for an answer.
     Restore(Box<Restored>),
+    /// Somebody shows interest in a session: its live work may go on.
+    Renew { session: SessionId },
     /// These ended generations were removed for good.
     ForgetAll(Vec<GenerationId>),
     /// An acceptance could not be written: nobody has heard of the generation, and nobody will.
@@ -273,6 +279,8 @@ pub(crate) enum Effect {
     DropSource { key: JobKey },
     /// Embeds and image latents are not needed any more.
     DropConditioning { key: JobKey },
+    /// The time until which the generation goes on without watchers is over: see whether there are some.
+    Lapse { id: GenerationId },
     /// The generation has ended: drop all that it held.
     Close { key: JobKey },
     /// The generation goes on in the next run of the daemon: drop all that it held and send its watchers away.

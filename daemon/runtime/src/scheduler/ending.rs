@@ -59,6 +59,7 @@ impl Core {
                 (actor.until, actor.health) = (None, crate::StageHealth::Ready);
             }
         }
+        self.keep_leases(now, fx);
         self.forget(now, fx);
     }
 
@@ -74,6 +75,7 @@ impl Core {
             let Some(gone) = self.ended.pop_front() else { return };
             self.ended_bytes -= gone.bytes;
             self.ended_ids.remove(&gone.id);
+            self.live_forgotten(&gone.id);
             if let Some(request_id) = gone.request_id {
                 self.requests.remove(&request_id);
             }
@@ -88,6 +90,7 @@ impl Core {
             std::mem::take(&mut self.ended).into_iter().partition(|ended| gone.contains(&ended.id));
         self.ended = keep;
         for ended in drop {
+            self.live_forgotten(&ended.id);
             self.ended_bytes -= ended.bytes;
             if let Some(request_id) = ended.request_id {
                 self.requests.remove(&request_id);
@@ -130,8 +133,10 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) {
         let Some(mut generation) = self.active.remove(&key) else { return };
-        let was_waiting = self.waiting.remove(&generation.urgency()).is_some();
+        let was_waiting = self.waiting.remove(&key);
         self.active_ids.remove(&generation.id);
+        self.forget_turn(&generation.group);
+        self.live_ended(&generation.id, generation.origin.session.as_ref(), state == State::Succeeded);
         generation.state = state;
         generation.position = 0;
         generation.sequence += 1;

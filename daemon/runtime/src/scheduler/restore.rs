@@ -45,8 +45,8 @@ impl Core {
             self.active.insert(key, generation);
             return self.settle(key, now, fx);
         }
-        self.waiting.insert(generation.urgency(), key);
-        generation.position = self.waiting.range(..generation.urgency()).count() as u32 + 1;
+        self.waiting.insert(key);
+        generation.position = self.place_of(&generation, now);
         let kind = EventKind::Queued { position: generation.position };
         Self::emit(&mut generation, kind, now, fx);
         self.active.insert(key, generation);
@@ -65,8 +65,10 @@ impl Core {
     /// Lets a generation go without an end: the store has it, and the next run of the daemon takes it up.
     pub(super) fn suspend(&mut self, key: JobKey, now: Now, fx: &mut Vec<Effect>) {
         let Some(generation) = self.active.remove(&key) else { return };
-        self.waiting.remove(&generation.urgency());
+        self.waiting.remove(&key);
         self.active_ids.remove(&generation.id);
+        self.forget_turn(&generation.group);
+        self.live_ended(&generation.id, generation.origin.session.as_ref(), false);
         fx.push(Effect::Suspend { key });
         self.tell_positions(now, fx);
     }

@@ -21,6 +21,8 @@ pub(super) struct Seen {
     pub(super) events: Vec<Arc<Event>>,
     pub(super) snapshot: Option<Snapshot>,
     pub(super) interrupt: Option<Interrupt>,
+    /// Number of the newest event of the run before.
+    told: u64,
     pub(super) closed: bool,
     pub(super) suspended: bool,
     steps: u32,
@@ -57,6 +59,10 @@ pub(super) struct Ask {
     pub(super) timeout: Option<Duration>,
     pub(super) request_id: Option<&'static str>,
     pub(super) prompt: &'static str,
+    pub(super) origin: Origin,
+    pub(super) seed: Option<u64>,
+    pub(super) peak_bytes: u64,
+    pub(super) keep_until: Option<SystemTime>,
 }
 
 impl Default for Ask {
@@ -69,6 +75,10 @@ impl Default for Ask {
             timeout: None,
             request_id: None,
             prompt: "a boat",
+            origin: Origin::default(),
+            seed: None,
+            peak_bytes: 10,
+            keep_until: None,
         }
     }
 }
@@ -121,7 +131,7 @@ fn request(ask: &Ask) -> GenerationRequest {
         sigmas: Vec::new(),
         guidance_scale: None,
         image_guidance_scale: None,
-        seed: None,
+        seed: ask.seed,
         num_images: Some(ask.images),
         output_format: ImageFormat::Png,
     }
@@ -134,6 +144,8 @@ impl World {
             drain_timeout: Duration::from_secs(30),
             max_kept_bytes: 1000,
             durable: false,
+            max_memory_bytes: None,
+            max_client: 6,
         })
     }
 
@@ -167,13 +179,15 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Open { key, id, .. } => {
-                assert!(self.seen.insert(key, Seen::default()).is_none(), "a generation opens once");
+            Effect::Open { key, id, snapshot, run, .. } => {
+                let told = if run.number > 1 { snapshot.sequence } else { 0 };
+                let seen = Seen { told, ..Seen::default() };
+                assert!(self.seen.insert(key, seen).is_none(), "a generation opens once");
                 self.keys.insert(id, key);
             }
             Effect::Publish { key, event, snapshot } => {
                 let seen = self.seen.get_mut(&key).expect("events come after the opening");
-                assert_eq!(event.sequence, seen.events.len() as u64 + 1, "events have no gaps");
+                assert_eq!(event.sequence, seen.told + seen.events.len() as u64 + 1, "events have no gaps");
                 assert_eq!(snapshot.sequence, event.sequence);
                 let before = seen.events.last();
                 assert!(before.is_none_or(|before| !before.kind.is_last()), "nothing comes after the end");
@@ -199,6 +213,7 @@ impl World {
                 assert!(!seen.closed, "a generation closes once");
                 seen.closed = true;
             }
+            Effect::Lapse { id } => self.todo.push_back(Command::WatchersGone { id }),
             Effect::Suspend { key } => {
                 let seen = self.seen.get_mut(&key).expect("it is open");
                 assert!(!seen.closed, "a generation is suspended once and instead of its end");
@@ -220,8 +235,7 @@ impl World {
         }
     }
 
-    /// Creates a generation; its key.
-    pub(super) fn create(&mut self, ask: Ask) -> Result<JobKey, Error> {
+    fn new_generation(&mut self, ask: &Ask) -> NewGeneration {
         self.next += 1;
         let policy = RunPolicy {
             previews: ask.previews.then_some(PreviewPolicy {
@@ -233,19 +247,32 @@ impl World {
             priority: ask.priority,
             on_disconnect: DisconnectPolicy::Cancel,
             timeout: ask.timeout,
-            keep_until: None,
+            keep_until: ask.keep_until,
             on_restart: RestartPolicy::Rerun,
             request_id: ask.request_id.map(|id| id.parse::<RequestId>().expect("tests choose good ids")),
         };
         let id = GenerationId::new(format!("gen_{:04}", self.next));
-        let new = NewGeneration {
+        NewGeneration {
             id,
-            request: request(&ask),
+            request: request(ask),
             policy,
-            plan: plan(&ask),
+            plan: plan(ask),
             source_bytes: 10,
-            origin: Origin::default(),
-        };
+            origin: ask.origin.clone(),
+            peak_bytes: ask.peak_bytes,
+            model_bytes: 5,
+        }
+    }
+
+    /// A generation as the store has it after a new start.
+    pub(super) fn restored_from(&mut self, ask: Ask, sequence: u64, create_time: SystemTime) -> Restored {
+        let new = self.new_generation(&ask);
+        Restored { new, sequence, create_time, run: 2, interrupted: true, failure: None }
+    }
+
+    /// Creates a generation; its key.
+    pub(super) fn create(&mut self, ask: Ask) -> Result<JobKey, Error> {
+        let new = self.new_generation(&ask);
         match self.send(Command::Create(Box::new(new))) {
             Answer::Created(created) => created.map(|accepted| self.keys[&accepted.id]),
             answer => panic!("a creation is answered with {answer:?}"),

@@ -1,28 +1,51 @@
 //! Where viewers of sessions wait for changes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use easel_domain::SessionId;
+use easel_domain::{GenerationId, SessionId, limits};
 use tokio::sync::watch;
 
-/// The versions of sessions that somebody views. Written by the store after each commit, read by viewers. An entry goes with
-/// its last viewer.
+/// What viewers of a session are told: that it has changed, and the generations that were accepted for it, since one may begin and
+/// end between two looks.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SessionBoard(Arc<DashMap<SessionId, watch::Sender<u64>>>);
+pub(crate) struct News {
+    /// Generations that were accepted since somebody views the session.
+    pub(crate) accepted: u64,
+    /// The newest of them, oldest first.
+    pub(crate) newest: VecDeque<GenerationId>,
+}
+
+/// The news of sessions that somebody views. Written by the store after each commit, read by viewers. An entry goes with its
+/// last viewer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SessionBoard(Arc<DashMap<SessionId, watch::Sender<News>>>);
 
 impl SessionBoard {
     /// Follows a session; the receiver sees each change, the newest wins.
-    pub(crate) fn follow(&self, id: &SessionId) -> watch::Receiver<u64> {
-        self.0.entry(id.clone()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    pub(crate) fn follow(&self, id: &SessionId) -> watch::Receiver<News> {
+        self.0.entry(id.clone()).or_default().subscribe()
     }
 
     /// Wakes the viewers of a session.
     pub(crate) fn changed(&self, id: &SessionId) {
         if let Some(sender) = self.0.get(id) {
-            sender.send_modify(|count| *count += 1);
+            sender.send_modify(|_| {});
         }
-        self.0.remove_if(id, |_, sender| sender.receiver_count() == 0);
+    }
+
+    /// Tells of a generation.
+    pub(crate) fn accepted(&self, id: &SessionId, generation: &GenerationId) {
+        if let Some(sender) = self.0.get(id) {
+            sender.send_modify(|news| {
+                news.accepted += 1;
+                news.newest.push_back(generation.clone());
+                if news.newest.len() > limits::MAX_QUEUED_GENERATIONS {
+                    news.newest.pop_front();
+                }
+            });
+        }
     }
 
     /// Viewers of a session.

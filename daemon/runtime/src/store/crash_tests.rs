@@ -184,7 +184,8 @@ fn live(folder: &Path, record: &Record) {
     store.db.pragma_update(None, "wal_autocheckpoint", 0).expect("set");
     let tell = |told: Told| record.lock().expect("nobody panics").push(Done::Told(told));
     let (hash, content) = bytes(77, 600);
-    let canvas = sessions::Canvas { hash, bytes: content, format: easel_domain::ImageFormat::Png, width: 1, height: 1 };
+    let canvas =
+        sessions::Canvas { hash, bytes: content, format: Some(easel_domain::ImageFormat::Png), width: 1, height: 1 };
     let session = store.create_session("s", Some(&canvas), at(1)).expect("made");
     let origin = Origin { session: Some(session.id.clone()), parent: session.head, client: String::new() };
     let ids = ["g0", "g1", "g2", "g3"];
@@ -205,7 +206,7 @@ fn live(folder: &Path, record: &Record) {
             tell(Told::Ended(id, fill));
         }
     }
-    store.change_session(&session.id, &SessionChange::Undo, at(6)).expect("undone");
+    store.change_session(&session.id, &[SessionChange::Undo], at(6)).expect("undone");
 }
 
 #[test]

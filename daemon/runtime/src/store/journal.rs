@@ -84,6 +84,13 @@ impl Store {
                 *self.unsynced.entry(id.clone()).or_default() += 1;
             }
         }
+        for write in writes {
+            if let Write::Accept(accept) = write
+                && let Some(session) = &accept.origin.session
+            {
+                self.board.accepted(session, &accept.id);
+            }
+        }
         changed.iter().for_each(|session| self.board.changed(session));
         Ok(changed)
     }

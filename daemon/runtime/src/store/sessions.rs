@@ -15,7 +15,7 @@ use super::{Bytes, Store, from_json, new_id, sql_error, to_json};
 pub(crate) struct Canvas {
     pub(crate) hash: BlobHash,
     pub(crate) bytes: Bytes,
-    pub(crate) format: ImageFormat,
+    pub(crate) format: Option<ImageFormat>,
     pub(crate) width: u32,
     pub(crate) height: u32,
 }
@@ -108,18 +108,20 @@ impl Store {
     pub(crate) fn change_session(
         &mut self,
         id: &SessionId,
-        change: &SessionChange,
+        changes: &[SessionChange],
         now: SystemTime,
     ) -> Result<Session, Error> {
         self.transact(true, |store| {
-            let session = store.session(id)?;
-            match change {
-                SessionChange::Rename(name) => store.set(id, "name", name)?,
-                SessionChange::Pin(pinned) => store.set(id, "pinned", pinned)?,
-                SessionChange::Draft(draft) => store.set(id, "draft", &to_json(draft)?)?,
-                SessionChange::GoTo(revision) => store.go_to(&session, revision)?,
-                SessionChange::Undo => store.undo(&session)?,
-                SessionChange::Redo => store.redo(&session)?,
+            for change in changes {
+                let session = store.session(id)?;
+                match change {
+                    SessionChange::Rename(name) => store.set(id, "name", name)?,
+                    SessionChange::Pin(pinned) => store.set(id, "pinned", pinned)?,
+                    SessionChange::Draft(draft) => store.set(id, "draft", &to_json(draft)?)?,
+                    SessionChange::GoTo(revision) => store.go_to(&session, revision)?,
+                    SessionChange::Undo => store.undo(&session)?,
+                    SessionChange::Redo => store.redo(&session)?,
+                }
             }
             store.touch_session(id, now)
         })?;

@@ -142,7 +142,7 @@ fn write(store: &mut Store, writes: &[Write]) {
 
 fn canvas(fill: u8) -> Canvas {
     let (hash, bytes) = bytes(fill, 500);
-    Canvas { hash, bytes, format: ImageFormat::Png, width: 8, height: 8 }
+    Canvas { hash, bytes, format: Some(ImageFormat::Png), width: 8, height: 8 }
 }
 
 fn session(store: &mut Store, fill: u8) -> Session {
@@ -249,25 +249,25 @@ fn revisions_form_a_tree_in_which_one_can_go_back_and_forth() {
     let first = edit(&mut store, &id, ("g1", "blue"), 2, Priority::Interactive);
     let second = edit(&mut store, &id, ("g2", "green"), 3, Priority::Interactive);
     assert_eq!(second.revisions, 3);
-    let undone = store.change_session(&id, &SessionChange::Undo, at(60)).expect("undone");
+    let undone = store.change_session(&id, &[SessionChange::Undo], at(60)).expect("undone");
     assert_eq!((undone.head.clone(), undone.redo.clone()), (first.head.clone(), vec![second.head.clone().unwrap()]));
-    store.change_session(&id, &SessionChange::Undo, at(61)).expect("undone");
-    assert_eq!(reason(store.change_session(&id, &SessionChange::Undo, at(62))), Reason::SessionState);
-    let forth = store.change_session(&id, &SessionChange::Redo, at(63)).expect("again");
+    store.change_session(&id, &[SessionChange::Undo], at(61)).expect("undone");
+    assert_eq!(reason(store.change_session(&id, &[SessionChange::Undo], at(62))), Reason::SessionState);
+    let forth = store.change_session(&id, &[SessionChange::Redo], at(63)).expect("again");
     assert_eq!(forth.head, first.head);
     // An edit from here is a branch; nothing that was there is lost.
     let branch = edit(&mut store, &id, ("g3", "red"), 4, Priority::Interactive);
     assert!(branch.redo.is_empty());
-    assert_eq!(reason(store.change_session(&id, &SessionChange::Redo, at(64))), Reason::SessionState);
+    assert_eq!(reason(store.change_session(&id, &[SessionChange::Redo], at(64))), Reason::SessionState);
     let all = store.revisions(&id, 10, None).expect("listed");
     let parents: Vec<_> = all.iter().map(|revision| revision.parent.clone()).collect();
     assert_eq!(parents, [None, root, first.head.clone(), first.head.clone()]);
-    let back = store.change_session(&id, &SessionChange::GoTo(second.head.clone().unwrap()), at(65)).expect("there");
+    let back = store.change_session(&id, &[SessionChange::GoTo(second.head.clone().unwrap())], at(65)).expect("there");
     assert_eq!(back.head, second.head);
     let page = store.revisions(&id, 2, Some(&all[1].id)).expect("listed");
     assert_eq!(page, all[2..4]);
     let nowhere = SessionChange::GoTo(RevisionId::new("rev_x"));
-    assert_eq!(reason(store.change_session(&id, &nowhere, at(66))), Reason::RevisionNotFound);
+    assert_eq!(reason(store.change_session(&id, std::slice::from_ref(&nowhere), at(66))), Reason::RevisionNotFound);
 }
 
 #[test]
@@ -279,8 +279,8 @@ fn a_live_result_replaces_the_one_before_until_it_is_chosen() {
     assert_eq!((second.revisions, second.head.clone()), (2, start.head.clone()), "it is looked at, not stood at");
     let live = store.revisions(&start.id, 10, None).expect("listed").remove(1);
     assert!(live.live && live.made.expect("made").request.prompt == "bluer");
-    store.change_session(&start.id, &SessionChange::GoTo(live.id.clone()), at(60)).expect("chosen");
-    store.change_session(&start.id, &SessionChange::Undo, at(61)).expect("undone");
+    store.change_session(&start.id, &[SessionChange::GoTo(live.id.clone())], at(60)).expect("chosen");
+    store.change_session(&start.id, &[SessionChange::Undo], at(61)).expect("undone");
     let third = edit(&mut store, &start.id, ("g3", "red"), 4, Priority::Live);
     assert_eq!(third.revisions, 3, "the chosen one stays");
 }
@@ -289,10 +289,10 @@ fn a_live_result_replaces_the_one_before_until_it_is_chosen() {
 fn sessions_are_changed_and_listed() {
     let mut store = Store::open(config(None), Box::new(SystemFiles), at(0)).expect("in memory");
     let mut ids: Vec<_> = (0..5).map(|fill| session(&mut store, fill).id).collect();
-    let renamed = store.change_session(&ids[0], &SessionChange::Rename("x".into()), at(70)).expect("renamed");
+    let renamed = store.change_session(&ids[0], &[SessionChange::Rename("x".into())], at(70)).expect("renamed");
     assert_eq!((renamed.name.as_str(), renamed.version), ("x", 2));
     let draft = Draft { instruction: "make it".into(), seed: Some(u64::MAX) };
-    let drafted = store.change_session(&ids[0], &SessionChange::Draft(draft.clone()), at(71)).expect("changed");
+    let drafted = store.change_session(&ids[0], &[SessionChange::Draft(draft.clone())], at(71)).expect("changed");
     assert_eq!(drafted.draft, draft);
     let listed = store.sessions(2, None).expect("listed");
     assert_eq!(listed[0].id, ids[0], "the last changed comes first");
@@ -355,7 +355,7 @@ fn a_session_that_runs_is_not_deleted_and_all_means_what_is_not_pinned() {
     let (running, pinned, idle) = (session(&mut store, 1), session(&mut store, 2), session(&mut store, 3));
     write(&mut store, &[accept("g", request("a running secret", None), origin(&running), None)]);
     write(&mut store, &[accept("h", request("an ended secret", None), Origin::default(), None), success("h", 2, 7)]);
-    store.change_session(&pinned.id, &SessionChange::Pin(true), at(51)).expect("pinned");
+    store.change_session(&pinned.id, &[SessionChange::Pin(true)], at(51)).expect("pinned");
     assert_eq!(reason(store.delete_session(&running.id)), Reason::SessionState);
     let cleaned = store.clean_all(at(200)).expect("cleaned");
     assert_eq!((cleaned.sessions, cleaned.generations.as_slice()), (1, &[GenerationId::new("h")][..]));
