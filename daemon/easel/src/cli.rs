@@ -7,7 +7,9 @@ mod generate;
 mod interrupt;
 mod models;
 mod pictures;
+mod replay;
 mod session;
+mod sessions;
 mod show;
 mod status;
 
@@ -16,7 +18,9 @@ pub(crate) use cancel::cancel;
 pub(crate) use generate::{edit, generate};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use models::models;
+pub(crate) use replay::replay;
 pub(crate) use session::Connection;
+pub(crate) use sessions::{gc, sessions};
 pub(crate) use show::{config, token};
 pub(crate) use status::status;
 

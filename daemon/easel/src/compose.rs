@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use easel_domain::Reason;
 use easel_domain::engine::Engine;
-use easel_runtime::drill::{DrillConfig, DrillEngine};
+use easel_runtime::drill::DrillEngine;
 use easel_runtime::{Runtime, RuntimeConfig};
 use easel_server::{ServerConfig, TcpConfig};
 
@@ -28,7 +28,7 @@ pub(crate) enum State {
 pub(crate) fn runtime(effective: &Effective, state: State) -> Result<Runtime, Failure> {
     let settings = &effective.settings;
     match settings.engine {
-        EngineKind::Drill => start(DrillEngine::new(DrillConfig::default()), settings, state),
+        EngineKind::Drill => start(DrillEngine::new(settings.drill.0.clone()), settings, state),
         #[cfg(feature = "dreamlite")]
         EngineKind::Dreamlite => start(dreamlite(settings)?, settings, state),
         #[cfg(not(feature = "dreamlite"))]
@@ -67,6 +67,8 @@ fn start<E: Engine>(engine: E, settings: &Settings, state: State) -> Result<Runt
         default_model: Some(settings.default_model.clone()).filter(|name| !name.is_empty()),
         cpu_slots: settings.cpu_slots,
         state_dir: (state == State::Kept).then(|| settings.state_dir.clone()),
+        max_memory_bytes: (settings.memory_limit_mb > 0).then_some(settings.memory_limit_mb << 20),
+        max_client_generations: settings.max_client_queue,
         keep: settings.store_keep.0,
         store_quota_bytes: settings.store_quota_mb << 20,
         version: env!("CARGO_PKG_VERSION").to_owned(),

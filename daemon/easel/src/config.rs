@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use config::{Config, Value, ValueKind};
 use easel_domain::limits;
 use easel_runtime::Keep;
+use easel_runtime::drill::DrillConfig;
 use easel_sdk::discovery::Places;
 use serde::Deserialize;
 
@@ -51,6 +52,10 @@ pub(crate) struct Settings {
     pub(crate) cpu_slots: usize,
     /// Generations that wait or run.
     pub(crate) max_queue: usize,
+    /// MiB that models and generations may take together; 0: as much as there is.
+    pub(crate) memory_limit_mb: u64,
+    /// Generations of one client that wait or run.
+    pub(crate) max_client_queue: usize,
     /// How long sessions and ended generations are kept.
     pub(crate) store_keep: StoreKeep,
     /// MiB of pictures in the state folder.
@@ -65,6 +70,8 @@ pub(crate) struct Settings {
     pub(crate) lame_duck_s: u64,
     /// What computes.
     pub(crate) engine: EngineKind,
+    /// Timings and faults of the drill engine.
+    pub(crate) drill: Drill,
 }
 
 /// TCP ports of the block; plugin manifests must list them.
@@ -95,6 +102,19 @@ impl TryFrom<String> for LogFormat {
             "json" => Ok(Self::Json),
             _ => Err(format!("{name:?} is unknown, there are text and json")),
         }
+    }
+}
+
+/// Timings and faults of the drill engine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Drill(pub(crate) DrillConfig);
+
+impl TryFrom<String> for Drill {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        DrillConfig::parse(&text).map(Self)
     }
 }
 
@@ -208,6 +228,11 @@ fn check(settings: &Settings, shown: &[Shown]) -> Result<(), String> {
             "drain_timeout_s",
             settings.drain_timeout_s <= MAX_DRAIN_TIMEOUT_S,
             format!("must be 0 to {MAX_DRAIN_TIMEOUT_S}"),
+        ),
+        (
+            "max_client_queue",
+            (1..=most_queued).contains(&settings.max_client_queue),
+            format!("must be 1 to {most_queued}"),
         ),
         (
             "store_quota_mb",

@@ -358,6 +358,8 @@ mod fair_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
+mod sim_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod world;

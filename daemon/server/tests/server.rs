@@ -17,6 +17,8 @@ mod generations;
 mod guard;
 #[path = "server/models.rs"]
 mod models;
+#[path = "server/sessions.rs"]
+mod sessions;
 #[path = "server/support.rs"]
 mod support;
 #[path = "server/watching.rs"]

@@ -49,7 +49,9 @@ impl<E: Engine> Dispatcher<E> {
             job.span.in_scope(|| tracing::info!(?state, "generation ended"));
         }
         let (hub, id) = (Arc::clone(&job.hub), snapshot.id.clone());
-        let entry = match self.admitting.as_mut().and_then(|admitting| admitting.accepting.take()) {
+        // A new live edit ends others before it is told of itself.
+        let admitting = self.admitting.as_mut().filter(|_| matches!(event.kind, EventKind::Accepted(_)));
+        let entry = match admitting.and_then(|admitting| admitting.accepting.take()) {
             Some(accepting) => {
                 let source = job.source_blob();
                 self.acceptance(key, (accepting, source), hub, (event, snapshot))
@@ -71,7 +73,6 @@ impl<E: Engine> Dispatcher<E> {
         hub: Arc<Hub>,
         (event, snapshot): (Arc<Event>, Snapshot),
     ) -> Entry {
-        debug_assert!(matches!(event.kind, EventKind::Accepted(_)));
         let Accepting { request, policy, origin, attach, reply } = accepting;
         let (id, plan) = (snapshot.id.clone(), Arc::clone(&snapshot.plan));
         let accept = Accept { id: id.clone(), origin, request, policy, plan, source, event: Arc::clone(&event) };

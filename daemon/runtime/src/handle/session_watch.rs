@@ -72,6 +72,11 @@ impl Runtime {
 const RENEWAL: Duration = limits::LIVE_LEASE.checked_div(3).expect("three is not zero");
 
 impl SessionWatch {
+    /// The session that is viewed.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
     /// Waits for what comes next; `None` after the end. Fails with `StreamLagged` when the reader is too far behind the events of a
     /// generation, and with `Draining` when the daemon stops; nothing more comes then. Safe to drop while it waits.
     pub async fn next(&mut self) -> Option<Result<SessionNews, Error>> {

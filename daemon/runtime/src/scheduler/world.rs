@@ -45,6 +45,7 @@ pub(super) struct World {
     pub(super) drained: bool,
     pub(super) keys: BTreeMap<GenerationId, JobKey>,
     next: u32,
+    run: u32,
 }
 
 pub(super) const STEPS: u32 = 3;
@@ -63,6 +64,8 @@ pub(super) struct Ask {
     pub(super) seed: Option<u64>,
     pub(super) peak_bytes: u64,
     pub(super) keep_until: Option<SystemTime>,
+    pub(super) disconnect: DisconnectPolicy,
+    pub(super) restart: RestartPolicy,
 }
 
 impl Default for Ask {
@@ -79,6 +82,8 @@ impl Default for Ask {
             seed: None,
             peak_bytes: 10,
             keep_until: None,
+            disconnect: DisconnectPolicy::Cancel,
+            restart: RestartPolicy::Rerun,
         }
     }
 }
@@ -164,6 +169,7 @@ impl World {
             drained: false,
             keys: BTreeMap::new(),
             next: 0,
+            run: 0,
         }
     }
 
@@ -245,13 +251,13 @@ impl World {
                 every_n_steps: 1,
             }),
             priority: ask.priority,
-            on_disconnect: DisconnectPolicy::Cancel,
+            on_disconnect: ask.disconnect,
             timeout: ask.timeout,
             keep_until: ask.keep_until,
-            on_restart: RestartPolicy::Rerun,
+            on_restart: ask.restart,
             request_id: ask.request_id.map(|id| id.parse::<RequestId>().expect("tests choose good ids")),
         };
-        let id = GenerationId::new(format!("gen_{:04}", self.next));
+        let id = GenerationId::new(format!("gen_{:03}_{:04}", self.run, self.next));
         NewGeneration {
             id,
             request: request(ask),
@@ -262,6 +268,17 @@ impl World {
             peak_bytes: ask.peak_bytes,
             model_bytes: 5,
         }
+    }
+
+    /// A generation under an id that it had before.
+    pub(super) fn named(&mut self, ask: &Ask, id: GenerationId) -> NewGeneration {
+        NewGeneration { id, ..self.new_generation(ask) }
+    }
+
+    /// Creates a generation in a run of the daemon, whose number makes its id another; its key.
+    pub(super) fn create_with(&mut self, ask: Ask, run: u32) -> Result<JobKey, Error> {
+        self.run = run;
+        self.create(ask)
     }
 
     /// A generation as the store has it after a new start.
