@@ -15,6 +15,8 @@ mod describe;
 mod generations;
 #[path = "server/guard.rs"]
 mod guard;
+#[path = "server/matrix.rs"]
+mod matrix;
 #[path = "server/models.rs"]
 mod models;
 #[path = "server/sessions.rs"]
