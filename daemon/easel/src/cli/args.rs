@@ -16,6 +16,7 @@ Examples:
   easel edit circle.png \"make the circle blue\" -o blue.png
   easel edit - \"make it night\" -o - < day.png > night.png
   easel serve
+  easel sessions new room.png && easel sessions edit SESSION \"make the wall blue\"
   easel models add ~/checkpoints/dreamlite-mobile && easel generate \"a fox\" --model dreamlite-mobile -o fox.png
 
 Exit codes:
@@ -110,6 +111,27 @@ pub(crate) enum Command {
     /// of one network in f32 at a time, and the time of a dozen pictures for each prompt.
     #[cfg(feature = "dreamlite")]
     Selftest(Box<SelftestArgs>),
+    /// Edit sessions: a picture with the tree of its revisions, kept by the daemon
+    Sessions {
+        #[command(subcommand)]
+        action: Option<SessionsAction>,
+    },
+    /// Make the pictures of a replay file again and compare them
+    ///
+    /// Exit code 1 when one differs.
+    Replay {
+        /// File that `easel sessions export` wrote
+        file: PathBuf,
+        /// Largest difference of a channel that still counts as the same, 0 to 255
+        #[arg(long, default_value_t = 0)]
+        tolerance: u8,
+    },
+    /// Remove sessions and generations that are older than store_keep
+    Gc {
+        /// Remove all that is not pinned and not running, whatever its age: no byte of it is left in the state folder
+        #[arg(long)]
+        all: bool,
+    },
     /// Cancel a generation of the running daemon by its id
     Cancel {
         /// Id, as `generate --json` and the log give it
@@ -173,6 +195,145 @@ pub(crate) enum ModelsAction {
     },
 }
 
+/// What `sessions` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsAction {
+    /// List the sessions, the last changed first (this is what `easel sessions` does)
+    List,
+    /// Make a session, with a picture to begin with or without
+    New {
+        /// The picture; `-` is standard input
+        picture: Option<PathBuf>,
+        /// What you call it
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Show a session and its revisions
+    Show {
+        /// Id of the session
+        id: String,
+    },
+    /// Edit where the session stands, or another revision, and go to the result
+    Edit(Box<SessionEditArgs>),
+    /// Go back to the revision that the present one was made from
+    Undo {
+        /// Id of the session
+        id: String,
+    },
+    /// Take an undo back
+    Redo {
+        /// Id of the session
+        id: String,
+    },
+    /// Go to a revision; the next edit starts a branch there
+    Goto {
+        /// Id of the session
+        id: String,
+        /// Id of the revision
+        revision: String,
+    },
+    /// Rename a session
+    Rename {
+        /// Id of the session
+        id: String,
+        /// Its new name
+        name: String,
+    },
+    /// Keep a session whatever store_keep says
+    Pin {
+        /// Id of the session
+        id: String,
+    },
+    /// Let store_keep decide again
+    Unpin {
+        /// Id of the session
+        id: String,
+    },
+    /// Write the picture of a revision into a file
+    Get {
+        /// Id of the session
+        id: String,
+        /// Id of the revision [default: where the session stands]
+        #[arg(long)]
+        revision: Option<String>,
+        /// Where the picture goes; `-` is standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Replace a file that exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Measure how two revisions differ
+    Compare {
+        /// Id of the session
+        id: String,
+        /// Id of a revision
+        one: String,
+        /// Id of another
+        other: String,
+    },
+    /// Write the way to a revision, with its pictures, as a replay file
+    Export {
+        /// Id of the session
+        id: String,
+        /// Id of the revision [default: where the session stands]
+        #[arg(long)]
+        revision: Option<String>,
+        /// Where the file goes; `-` is standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Replace a file that exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a session of a replay file, without computing anything
+    Import {
+        /// File that `export` wrote
+        file: PathBuf,
+        /// Name of the new session [default: that of the old one]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Delete a session for good: no byte of it is left in the state folder
+    Delete {
+        /// Id of the session
+        id: String,
+    },
+}
+
+/// Arguments of `sessions edit`.
+#[derive(Debug, Args)]
+pub(crate) struct SessionEditArgs {
+    /// Id of the session
+    pub(crate) id: String,
+    /// What to change, or what to draw in a session without a picture [default: the session's draft]
+    pub(crate) instruction: Option<String>,
+    /// Edit this revision instead of where the session stands
+    #[arg(long, value_name = "REVISION", conflicts_with = "rerun")]
+    pub(crate) from: Option<String>,
+    /// Make this revision again, with a new seed or another instruction
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) rerun: Option<String>,
+    /// Seed of the noise [default: random]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Model by its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Denoising steps, 1 to 100
+    #[arg(long)]
+    pub(crate) steps: Option<u32>,
+    /// Number of pictures, 1 to 16; each becomes a revision
+    #[arg(long, value_name = "N")]
+    pub(crate) num_images: Option<u32>,
+    /// Write the picture into this file as well
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -231,6 +392,21 @@ pub(crate) struct SettingsArgs {
     /// Generations that may wait or run
     #[arg(long, value_name = "N")]
     max_queue: Option<String>,
+    /// Timings and faults of the drill engine, as "denoise_step_ms=200 fault=denoise/2/panic/1"
+    #[arg(long, value_name = "SETTINGS")]
+    drill: Option<String>,
+    /// MiB that models and generations may take together; 0: as much as there is
+    #[arg(long, value_name = "MB")]
+    memory_limit_mb: Option<String>,
+    /// Generations of one client that may wait or run
+    #[arg(long, value_name = "N")]
+    max_client_queue: Option<String>,
+    /// How long sessions and ended generations are kept: none, a number of days, or forever
+    #[arg(long, value_name = "DAYS")]
+    store_keep: Option<String>,
+    /// MiB of pictures in the state folder
+    #[arg(long, value_name = "MB")]
+    store_quota_mb: Option<String>,
     /// Seconds that running generations get when the daemon is told to stop
     #[arg(long, value_name = "SECONDS")]
     drain_timeout_s: Option<String>,
@@ -265,6 +441,11 @@ impl SettingsArgs {
             ("threads", &self.threads),
             ("cpu_slots", &self.cpu_slots),
             ("max_queue", &self.max_queue),
+            ("drill", &self.drill),
+            ("memory_limit_mb", &self.memory_limit_mb),
+            ("max_client_queue", &self.max_client_queue),
+            ("store_keep", &self.store_keep),
+            ("store_quota_mb", &self.store_quota_mb),
             ("drain_timeout_s", &self.drain_timeout_s),
             ("lame_duck_s", &self.lame_duck_s),
             ("log", &self.log),
