@@ -174,8 +174,7 @@ impl Pointwise {
             let make = |bias: Option<&[f32]>| Int8Pointwise::from_packed(&packed, bias, [out, input]);
             return Ok(Self { weight: Points::Int8(with_bias(weights, bias.as_ref(), make)?), bias: None, twin: None });
         }
-        let weight = weights.get(shape, "weight")?;
-        let weight = weight.reshape((out, input)).map_err(|source| weights.refused("weight", source))?;
+        let weight = weights.get_as(shape, [out, input], "weight")?;
         let twin = weights.twin(Form::Pixels, &weight, "weight");
         Ok(Self { weight: Points::Full(weight), bias, twin })
     }

@@ -103,8 +103,7 @@ impl Linear {
             };
             return Ok(Self { weight: with_bias(weights, bias.as_ref(), made)?, bias: None, twin: None });
         }
-        let weight = weights.get(shape, "weight")?;
-        let weight = weight.reshape((layer[0], layer[1])).map_err(|source| weights.refused("weight", source))?;
+        let weight = weights.get_as(shape, layer, "weight")?;
         let twin = weights.twin_of_linear(&weight, "weight");
         Ok(Self { weight: Weight::Full(weight), bias, twin })
     }
