@@ -61,6 +61,7 @@ impl Networks {
 /// Reads a prompt, alone and with a canvas, in each precision of the encoder; one is in memory at a time.
 fn encode(checkpoint: &Checkpoint, turns: usize, only: Option<&String>) -> Outcome<()> {
     let control = StageControl::detached();
+    let mut full = std::collections::HashMap::new();
     let canvas = RgbImage::new(512, 512, (0..512 * 512 * 3).map(|at| (at * 31 % 251) as u8).collect::<Vec<u8>>())?;
     for precision in Network::Encoder.allowed().iter().filter(|p| only.is_none_or(|only| only == p.name())) {
         let checkpoint = checkpoint.with_packing(Packing::new(*precision));
@@ -70,9 +71,20 @@ fn encode(checkpoint: &Checkpoint, turns: usize, only: Option<&String>) -> Outco
                 let request =
                     EncodeRequest { mode, pipeline: Pipeline::Mobile, prompt: PROMPT, negative_prompt: "", image };
                 let (start, before) = (Instant::now(), processor_seconds()?);
-                conditioner.encode(&request, &mut Pass::new(&control))?;
+                let embeds = conditioner.encode(&request, &mut Pass::new(&control))?.embeds;
                 let taken = (processor_seconds()? - before, start.elapsed().as_secs_f64());
-                println!("{name}, {}: {:.2} s of processor, {:.2} s", precision.name(), taken.0, taken.1);
+                // Relative to what was computed first for the same prompt, which is f32.
+                let embeds = embeds.flatten_all()?.to_vec1::<f32>()?;
+                let first = full.entry(name).or_insert_with(|| embeds.clone());
+                let square = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>();
+                let apart = square(&mut embeds.iter().zip(&*first).map(|(a, b)| a - b));
+                let error = (apart / square(&mut first.iter().copied())).sqrt();
+                println!(
+                    "{name}, {}: {:.2} s of processor, {:.2} s, {error:.4} from the first",
+                    precision.name(),
+                    taken.0,
+                    taken.1
+                );
             }
         }
     }
