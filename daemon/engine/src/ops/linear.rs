@@ -15,7 +15,7 @@ use crate::weights::packing::Form;
 pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
-    twin: Option<Twin>,
+    twin: Option<Box<Twin>>,
 }
 
 enum Weight {
@@ -104,7 +104,7 @@ impl Linear {
             return Ok(Self { weight: with_bias(weights, bias.as_ref(), made)?, bias: None, twin: None });
         }
         let weight = weights.get_as(shape, layer, "weight")?;
-        let twin = weights.twin_of_linear(&weight, "weight");
+        let twin = weights.twin_of_linear(&weight, "weight").map(Box::new);
         Ok(Self { weight: Weight::Full(weight), bias, twin })
     }
 
