@@ -1,6 +1,6 @@
 //! What each precision costs: one step of the U-Net and both ways through the VAE, in turns, in processor seconds; with
 //! `read` as the name, the encoder.
-//! `cargo run --example precision -- FOLDER [SIZE] [THREADS] [part of a name] [TURNS] [f32|int8]`
+//! `cargo run --example precision -- FOLDER [SIZE] [THREADS] [part of a name] [TURNS] [f32|int8] [avx512]`
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::error::Error;
@@ -14,7 +14,7 @@ use easel_engine::pass::Pass;
 use easel_engine::unet::{Conditioning, UNet};
 use easel_engine::vae::TinyVae;
 use easel_engine::weights::packing::Packing;
-use easel_engine::{Checkpoint, keep_freed_memory};
+use easel_engine::{Checkpoint, keep_freed_memory, limit_instructions};
 
 /// Tokens of the prompt, a picture of 256 tokens among them.
 const TOKENS: usize = 350;
@@ -106,6 +106,9 @@ fn main() -> Outcome<()> {
     let (size, threads, turns) = (number(1, 1024)?, number(2, 2)?, number(4, 3)?);
     let filter = arguments.get(3).map_or("", String::as_str);
     keep_freed_memory();
+    if let Some(name) = arguments.get(6) {
+        assert!(limit_instructions(name), "this processor has no {name}");
+    }
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let checkpoint = Checkpoint::folder(folder);
     let load = |precision| Networks::load(&checkpoint, precision, size as f32);

@@ -21,7 +21,7 @@ pub(crate) struct Panel<'a> {
 
 /// Whether products by panels are to be had.
 pub(crate) fn available(level: Level) -> bool {
-    level.0 == Kind::Avx512
+    matches!(level.0, Kind::Avx512 | Kind::Amx)
 }
 
 /// `out = rows * panel` for `count` rows over `depth`, or `out +=` with `add`; rows of `out` are `line` apart. What lies behind
