@@ -250,4 +250,6 @@ const _: () = assert!(limits::STORE_BATCH <= limits::STORE_MAILBOX);
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod retention_tests;
+#[cfg(test)]
 mod tests;
