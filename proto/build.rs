@@ -3,11 +3,12 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "easel/v1/image.proto",
     "easel/v1/generation.proto",
     "easel/v1/blob.proto",
     "easel/v1/model.proto",
+    "easel/v1/session.proto",
     "easel/v1/system.proto",
 ];
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{Error, Guidance, KeptCache, Mode, ModelInfo, Reused, RgbImage, Size};
+use crate::{Error, Guidance, KeptCache, Mode, ModelInfo, Plan, Reused, RgbImage, Size, limits};
 
 /// Why a stage stopped early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,10 @@ pub enum Interrupt {
     WatcherGone,
     /// The daemon stops.
     ShuttingDown,
+    /// A newer live edit of the same session took its place.
+    Superseded,
+    /// Nobody has shown interest in its live session for too long.
+    LeaseExpired,
 }
 
 /// How a stage fails.
@@ -244,6 +248,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Memory of the loaded networks of a model in bytes, as far as they are alive.
     fn resident_bytes(&self, model: &str) -> u64;
+
+    /// Memory that a generation needs at its peak beside the networks, in bytes.
+    fn peak_bytes(&self, plan: &Plan) -> u64 {
+        plan.working.pixels() * limits::PEAK_BYTES_PER_PIXEL + plan.output.pixels() * 2 * 3
+    }
 
     /// What the loaded networks keep between generations.
     fn kept(&self) -> Vec<KeptCache>;

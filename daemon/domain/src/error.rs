@@ -72,11 +72,80 @@ pub enum Reason {
     EngineFault,
     /// Stored data is damaged.
     DataLoss,
+    /// The session does not exist.
+    SessionNotFound,
+    /// The revision does not exist in the session.
+    RevisionNotFound,
+    /// The session cannot do this as it stands: nothing to undo, no picture yet.
+    SessionState,
+    /// A replay file cannot be used.
+    ReplayInvalid,
+    /// A newer live edit of the session took its place.
+    Superseded,
+    /// The lease of the live session ended.
+    LeaseExpired,
+    /// The daemon ended before the generation was done, and its policy says not to run it again.
+    DaemonRestarted,
+    /// The client has as many generations under way as one client may have.
+    QuotaExceeded,
+    /// The disk of the state folder is full.
+    DiskFull,
+    /// The state folder cannot be written.
+    StoreReadOnly,
+    /// The database of the state folder is damaged.
+    StoreDamaged,
     /// Anything else that is our mistake.
     Internal,
 }
 
 impl Reason {
+    /// Every reason, for reading them back.
+    pub const ALL: [Self; 38] = [
+        Self::InvalidRequest,
+        Self::InvalidImage,
+        Self::ImageTooLarge,
+        Self::ModelNotFound,
+        Self::ModelInvalid,
+        Self::ModelUnsupported,
+        Self::GenerationNotFound,
+        Self::BlobNotFound,
+        Self::UploadNotFound,
+        Self::BlobHashMismatch,
+        Self::UploadOffsetMismatch,
+        Self::RequestIdConflict,
+        Self::NameTaken,
+        Self::PermissionDenied,
+        Self::Unauthenticated,
+        Self::QueueFull,
+        Self::MemoryExhausted,
+        Self::StoreFull,
+        Self::Draining,
+        Self::EngineUnavailable,
+        Self::Cancelled,
+        Self::DeadlineExceeded,
+        Self::WatcherGone,
+        Self::StreamLagged,
+        Self::EngineFault,
+        Self::DataLoss,
+        Self::SessionNotFound,
+        Self::RevisionNotFound,
+        Self::SessionState,
+        Self::ReplayInvalid,
+        Self::Superseded,
+        Self::LeaseExpired,
+        Self::DaemonRestarted,
+        Self::QuotaExceeded,
+        Self::DiskFull,
+        Self::StoreReadOnly,
+        Self::StoreDamaged,
+        Self::Internal,
+    ];
+
+    /// The reason that is written so, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// The reason as it stands on the wire; never changes for a released reason.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,6 +175,17 @@ impl Reason {
             Self::StreamLagged => "STREAM_LAGGED",
             Self::EngineFault => "ENGINE_FAULT",
             Self::DataLoss => "DATA_LOSS",
+            Self::SessionNotFound => "SESSION_NOT_FOUND",
+            Self::RevisionNotFound => "REVISION_NOT_FOUND",
+            Self::SessionState => "SESSION_STATE",
+            Self::ReplayInvalid => "REPLAY_INVALID",
+            Self::Superseded => "SUPERSEDED",
+            Self::LeaseExpired => "LEASE_EXPIRED",
+            Self::DaemonRestarted => "DAEMON_RESTARTED",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::DiskFull => "DISK_FULL",
+            Self::StoreReadOnly => "STORE_READ_ONLY",
+            Self::StoreDamaged => "STORE_DAMAGED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -118,9 +198,17 @@ impl Reason {
             | Self::StoreFull
             | Self::Draining
             | Self::EngineUnavailable
+            | Self::QuotaExceeded
+            | Self::DiskFull
+            | Self::StoreReadOnly
             | Self::StreamLagged => Class::Capacity,
-            Self::Cancelled | Self::DeadlineExceeded | Self::WatcherGone => Class::Stopped,
-            Self::EngineFault | Self::DataLoss | Self::Internal => Class::Fault,
+            Self::Cancelled
+            | Self::DeadlineExceeded
+            | Self::WatcherGone
+            | Self::Superseded
+            | Self::LeaseExpired
+            | Self::DaemonRestarted => Class::Stopped,
+            Self::EngineFault | Self::DataLoss | Self::StoreDamaged | Self::Internal => Class::Fault,
             _ => Class::Caller,
         }
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{BlobHash, Error, GenerationId, ImageFormat, Plan, PreviewKind, RequestId, Reused};
 
 /// State of a generation; it moves downwards only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Waiting for its turn.
     Queued,
@@ -28,7 +30,7 @@ impl State {
 }
 
 /// A stage of the work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stage {
     /// Prompt and source picture to `prompt_embeds`.
     EncodePrompt,
@@ -45,7 +47,7 @@ pub enum Stage {
 }
 
 /// Where a generation stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The stage that is running.
     pub stage: Stage,
@@ -60,7 +62,7 @@ pub struct Progress {
 }
 
 /// How long a stage took over all pictures of a generation.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageTiming {
     /// The stage.
     pub stage: Stage,

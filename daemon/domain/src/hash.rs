@@ -1,7 +1,9 @@
-//! Names of things: blobs by the hash of their content, generations and requests by their ids.
+//! Names of things: blobs by the hash of their content, all others by their ids.
 
 use std::fmt;
 use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_REQUEST_ID_BYTES;
 
@@ -39,6 +41,19 @@ impl FromStr for BlobHash {
     }
 }
 
+impl Serialize for BlobHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BlobHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 fn hex_digit(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -48,7 +63,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
 }
 
 /// Id of a generation, given by the daemon: `gen_` and 32 hexadecimal digits that sort by time.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GenerationId(String);
 
 impl GenerationId {
@@ -63,6 +78,43 @@ impl GenerationId {
     }
 }
 
+/// An id that the daemon gives, as a type of its own; one from outside is only looked up, so that it needs no check.
+macro_rules! given_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Wraps an id.
+            pub fn new(id: impl Into<String>) -> Self {
+                Self(id.into())
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+given_id! {
+    /// Id of an edit session: `ses_` and 32 hexadecimal digits that sort by time.
+    SessionId
+}
+
+given_id! {
+    /// Id of a revision of a session's canvas: `rev_` and 32 hexadecimal digits that sort by time.
+    RevisionId
+}
+
 impl fmt::Display for GenerationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -70,7 +122,7 @@ impl fmt::Display for GenerationId {
 }
 
 /// Id that a client chose for a request, so that creating is idempotent: 1 to 128 characters of `[A-Za-z0-9._:-]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequestId(String);
 
 impl RequestId {

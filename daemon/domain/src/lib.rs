@@ -13,16 +13,18 @@ mod picture;
 mod precision;
 mod request;
 pub mod resolve;
+pub mod session;
 mod size;
 
 pub use error::{Class, Error, FieldViolation, Reason};
-pub use hash::{BlobHash, GenerationId, RequestId};
+pub use hash::{BlobHash, GenerationId, RequestId, RevisionId, SessionId};
 pub use kept::{KeptCache, KeptEntry, KeptKind, Reused};
 pub use model::{Guidance, ModelInfo, Pipeline};
 pub use picture::RgbImage;
 pub use precision::{Network, Precision, Precisions};
 pub use request::{
-    DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RunPolicy,
+    DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RestartPolicy,
+    RunPolicy,
 };
 pub use resolve::Plan;
 pub use size::Size;

@@ -160,6 +160,77 @@ pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 16 * 1024 * 1024;
 /// published model has eight times as many.
 pub const LARGE_ENCODER_PARAMETERS: u64 = 256 * 1024 * 1024;
 
+/// Bytes of all blobs on disk, unless the settings say otherwise.
+pub const DEFAULT_STORE_QUOTA_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Smallest quota of the store: the largest source and a result of it.
+pub const MIN_STORE_QUOTA_BYTES: u64 = 2 * MAX_BLOB_BYTES;
+
+/// Bytes of blobs that are kept in memory when the state folder has them as well: the largest upload and some room.
+pub const BLOB_CACHE_BYTES: u64 = 2 * MAX_BLOB_BYTES;
+
+/// Days that sessions and generations are kept, unless the settings say otherwise.
+pub const DEFAULT_KEEP_DAYS: u32 = 30;
+
+/// Pictures that nothing names are kept for this long: a client has uploaded them and is about to use them.
+pub const UNNAMED_BLOB_KEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Requests that may wait in front of the store's thread.
+pub const STORE_MAILBOX: usize = 256;
+
+/// Events that the store writes in one transaction.
+pub const STORE_BATCH: usize = 128;
+
+/// The store looks this often whether something is due: retention, ends that could not be written.
+pub const STORE_TICK: Duration = Duration::from_secs(30);
+
+/// Sequence numbers that may have been told and lost in a power cut: progress is written without waiting for the disk, at most
+/// this many events of a generation before one that waits. A generation that runs again begins beyond them.
+pub const MAX_UNSYNCED_EVENTS: u64 = 512;
+
+/// A generation that ran this many times when the daemon ended in disorder fails instead of running again: it may be the cause.
+pub const MAX_FAULTS: u32 = 5;
+
+/// A generation that ends with its last watcher waits this long for one after a restart.
+pub const RECOVERY_GRACE: Duration = Duration::from_secs(30);
+
+/// Bytes of a session's name.
+pub const MAX_SESSION_NAME_BYTES: usize = 256;
+
+/// Revisions of a session.
+pub const MAX_REVISIONS: u64 = 10_000;
+
+/// Revisions that redo remembers.
+pub const MAX_REDO: usize = 1000;
+
+/// Steps of a replay file.
+pub const MAX_REPLAY_STEPS: usize = 256;
+
+/// Viewers of one session.
+pub const MAX_SESSION_VIEWERS: usize = 64;
+
+/// Live work of a session that nobody views or asks for ends after this time.
+pub const LIVE_LEASE: Duration = Duration::from_secs(30);
+
+/// A generation that waits this long counts as one class more urgent, so that none starves.
+pub const AGING: Duration = Duration::from_secs(20);
+
+/// A begun generation that a more urgent class keeps from an actor for this long, times the classes between them, gets one turn: a
+/// batch of four steps under permanent live work is done within a minute, and live work loses a step every ten seconds.
+pub const STEP_AGING: Duration = Duration::from_secs(5);
+
+/// Memory that a generation is taken to need for each pixel of its working size: the VAE holds three times 64 channels of 32 bits
+/// at full size, and the rest of the stages less.
+pub const PEAK_BYTES_PER_PIXEL: u64 = 1024;
+
+/// Generations of one client that wait or run: half of the queue, so that another client always finds room.
+pub const MAX_CLIENT_GENERATIONS: usize = MAX_QUEUED_GENERATIONS / 2;
+
+/// Bytes of the name that a client gives itself.
+pub const MAX_CLIENT_NAME_BYTES: usize = 128;
+
+const _: () = assert!(MAX_UNSYNCED_EVENTS < MAX_KEPT_EVENTS as u64);
+const _: () = assert!(MIN_STORE_QUOTA_BYTES <= DEFAULT_STORE_QUOTA_BYTES);
 const _: () = assert!(MAX_INLINE_IMAGE_BYTES + 2 * MAX_PROMPT_BYTES < MAX_MESSAGE_BYTES);
 const _: () = assert!(MAX_INLINE_RESULT_BYTES < MAX_MESSAGE_BYTES && MAX_CHUNK_BYTES < MAX_MESSAGE_BYTES);
 const _: () =

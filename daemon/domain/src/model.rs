@@ -1,5 +1,7 @@
 //! What is known about a checkpoint before and after it is loaded.
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::SIZE_MULTIPLE_PX;
 use crate::{Mode, Precisions, Size};
 
@@ -13,7 +15,7 @@ pub enum Pipeline {
 }
 
 /// Default strengths of a pipeline with guidance.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guidance {
     /// Strength of the prompt.
     pub guidance_scale: f32,

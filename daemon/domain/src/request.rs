@@ -1,11 +1,13 @@
 //! What a client asks for, structurally valid but not yet resolved against a model.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{BlobHash, RequestId};
 
 /// What kind of work is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {
     /// Text to image.
     Generate,
@@ -14,7 +16,7 @@ pub enum Mode {
 }
 
 /// How urgent a generation is; the order is the order of urgency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Priority {
     /// Nobody waits.
     Batch,
@@ -25,7 +27,7 @@ pub enum Priority {
 }
 
 /// What happens when the last watcher has gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DisconnectPolicy {
     /// The generation is cancelled.
     Cancel,
@@ -33,8 +35,17 @@ pub enum DisconnectPolicy {
     Keep,
 }
 
+/// What happens to an unfinished generation when the daemon comes back after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RestartPolicy {
+    /// It runs again from its seed, to the same picture.
+    Rerun,
+    /// It fails with `DaemonRestarted`.
+    Fail,
+}
+
 /// How a picture is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ImageFormat {
     /// Lossless.
     Png,
@@ -47,7 +58,7 @@ pub enum ImageFormat {
 }
 
 /// How previews are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PreviewKind {
     /// A linear map from latents to colours, an eighth of the picture's size.
     Projection,
@@ -56,7 +67,7 @@ pub enum PreviewKind {
 }
 
 /// Which previews a client wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PreviewPolicy {
     /// How they are made.
     pub kind: PreviewKind,
@@ -69,7 +80,7 @@ pub struct PreviewPolicy {
 }
 
 /// Which picture to make. Two requests with equal content make the same picture.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerationRequest {
     /// `None`: edit when an image is given.
     pub mode: Option<Mode>,
@@ -102,7 +113,7 @@ pub struct GenerationRequest {
 }
 
 /// How a generation is run, as far as it does not change the picture.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunPolicy {
     /// Previews; `None`: off.
     pub previews: Option<PreviewPolicy>,
@@ -114,4 +125,8 @@ pub struct RunPolicy {
     pub timeout: Option<Duration>,
     /// Makes creation idempotent.
     pub request_id: Option<RequestId>,
+    /// Without watchers it goes on until then at most, by the clock of the machine.
+    pub keep_until: Option<SystemTime>,
+    /// What a new start of the daemon means.
+    pub on_restart: RestartPolicy,
 }

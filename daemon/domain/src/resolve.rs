@@ -1,5 +1,7 @@
 //! From a request to a plan: every default filled in, every size settled, every wrong field reported at once.
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::DenoiseSpec;
 use crate::limits::{
     MAX_EDGE_PX, MAX_GUIDANCE_SCALE, MAX_NUM_IMAGES, MAX_NUM_INFERENCE_STEPS, MAX_OUTPUT_PIXELS, MAX_PROMPT_BYTES,
@@ -8,7 +10,7 @@ use crate::limits::{
 use crate::{Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, Mode, ModelInfo, Reason, Size};
 
 /// Everything about a generation that is settled before work begins.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Generate or edit.
     pub mode: Mode,

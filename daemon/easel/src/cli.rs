@@ -10,7 +10,9 @@ mod models;
 mod pictures;
 #[cfg(feature = "dreamlite")]
 mod quantise;
+mod replay;
 mod session;
+mod sessions;
 mod show;
 mod status;
 
@@ -22,7 +24,9 @@ pub(crate) use interrupt::Interrupt;
 pub(crate) use models::models;
 #[cfg(feature = "dreamlite")]
 pub(crate) use quantise::{quantise, selftest};
+pub(crate) use replay::replay;
 pub(crate) use session::Connection;
+pub(crate) use sessions::{gc, sessions};
 pub(crate) use show::{config, token};
 pub(crate) use status::status;
 

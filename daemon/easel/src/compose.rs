@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use easel_domain::Reason;
 use easel_domain::engine::Engine;
-use easel_runtime::drill::{DrillConfig, DrillEngine};
+use easel_runtime::drill::DrillEngine;
 use easel_runtime::{Runtime, RuntimeConfig};
 use easel_server::{ServerConfig, TcpConfig};
 
@@ -23,13 +23,20 @@ use models_file::ModelsFile;
 pub(crate) use precision::{quality, quantise};
 use remembering::Remembering;
 
+/// Whether sessions and generations outlive the process. They may for one process at a time, which holds the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Kept,
+    Passing,
+}
+
 /// Starts the runtime with the engine of the settings and all models that are configured or were added.
-pub(crate) fn runtime(effective: &Effective) -> Result<Runtime, Failure> {
+pub(crate) fn runtime(effective: &Effective, state: State) -> Result<Runtime, Failure> {
     let settings = &effective.settings;
     match settings.engine {
-        EngineKind::Drill => start(DrillEngine::new(DrillConfig::default()), settings),
+        EngineKind::Drill => start(DrillEngine::new(settings.drill.0.clone()), settings, state),
         #[cfg(feature = "dreamlite")]
-        EngineKind::Dreamlite => start(dreamlite(settings)?, settings),
+        EngineKind::Dreamlite => start(dreamlite(settings)?, settings, state),
         #[cfg(not(feature = "dreamlite"))]
         EngineKind::Dreamlite => Err(Failure::new(Exit::Usage, "engine: this build has no dreamlite: use drill")),
     }
@@ -75,17 +82,24 @@ fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failu
     .map_err(|error| Failure::fault("the embedded model cannot be used", error))
 }
 
-fn start<E: Engine>(engine: E, settings: &Settings) -> Result<Runtime, Failure> {
+fn start<E: Engine>(engine: E, settings: &Settings, state: State) -> Result<Runtime, Failure> {
     let file = add_models(&engine, settings)?;
     let config = RuntimeConfig {
         max_queued_generations: settings.max_queue,
         default_model: Some(settings.default_model.clone()).filter(|name| !name.is_empty()),
         cpu_slots: settings.cpu_slots,
+        state_dir: (state == State::Kept).then(|| settings.state_dir.clone()),
+        max_memory_bytes: (settings.memory_limit_mb > 0).then_some(settings.memory_limit_mb << 20),
+        max_client_generations: settings.max_client_queue,
+        keep: settings.store_keep.0,
+        store_quota_bytes: settings.store_quota_mb << 20,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         drain_timeout: Duration::from_secs(settings.drain_timeout_s),
         ..RuntimeConfig::default()
     };
     let engine = Arc::new(Remembering::new(engine, file));
     Runtime::start(engine, config).map_err(|error| match error.reason {
+        Reason::StoreDamaged | Reason::StoreReadOnly | Reason::DiskFull => Failure::new(Exit::Request, error.message),
         Reason::ModelNotFound => Failure::new(Exit::Usage, format!("default_model: {error}")),
         _ => Failure::fault("the runtime cannot be started", error),
     })

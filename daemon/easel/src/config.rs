@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use config::{Config, Value, ValueKind};
 use easel_domain::{Network, Precision, limits};
+use easel_runtime::Keep;
+use easel_runtime::drill::DrillConfig;
 use easel_sdk::discovery::Places;
 use serde::Deserialize;
 
@@ -58,6 +60,14 @@ pub(crate) struct Settings {
     pub(crate) cpu_slots: usize,
     /// Generations that wait or run.
     pub(crate) max_queue: usize,
+    /// MiB that models and generations may take together; 0: as much as there is.
+    pub(crate) memory_limit_mb: u64,
+    /// Generations of one client that wait or run.
+    pub(crate) max_client_queue: usize,
+    /// How long sessions and ended generations are kept.
+    pub(crate) store_keep: StoreKeep,
+    /// MiB of pictures in the state folder.
+    pub(crate) store_quota_mb: u64,
     /// Filter of the log.
     pub(crate) log: String,
     /// How log lines look.
@@ -68,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) lame_duck_s: u64,
     /// What computes.
     pub(crate) engine: EngineKind,
+    /// Timings and faults of the drill engine.
+    pub(crate) drill: Drill,
 }
 
 /// TCP ports of the block; plugin manifests must list them.
@@ -97,6 +109,39 @@ impl TryFrom<String> for LogFormat {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Err(format!("{name:?} is unknown, there are text and json")),
+        }
+    }
+}
+
+/// Timings and faults of the drill engine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Drill(pub(crate) DrillConfig);
+
+impl TryFrom<String> for Drill {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        DrillConfig::parse(&text).map(Self)
+    }
+}
+
+/// How long sessions and ended generations are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct StoreKeep(pub(crate) Keep);
+
+impl TryFrom<String> for StoreKeep {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.trim() {
+            "none" => Ok(Self(Keep::None)),
+            "forever" => Ok(Self(Keep::Forever)),
+            days => match days.trim_end_matches(" days").parse() {
+                Ok(days) if days > 0 => Ok(Self(Keep::Days(days))),
+                _ => Err(format!("{text:?} is unknown: give none, a number of days, or forever")),
+            },
         }
     }
 }
@@ -191,6 +236,16 @@ fn check(settings: &Settings, shown: &[Shown]) -> Result<(), String> {
             "drain_timeout_s",
             settings.drain_timeout_s <= MAX_DRAIN_TIMEOUT_S,
             format!("must be 0 to {MAX_DRAIN_TIMEOUT_S}"),
+        ),
+        (
+            "max_client_queue",
+            (1..=most_queued).contains(&settings.max_client_queue),
+            format!("must be 1 to {most_queued}"),
+        ),
+        (
+            "store_quota_mb",
+            (limits::MIN_STORE_QUOTA_BYTES >> 20..=u64::MAX >> 20).contains(&settings.store_quota_mb),
+            format!("must be at least {}", limits::MIN_STORE_QUOTA_BYTES >> 20),
         ),
         ("lame_duck_s", settings.lame_duck_s <= MAX_LAME_DUCK_S, format!("must be 0 to {MAX_LAME_DUCK_S}")),
     ];

@@ -70,6 +70,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Selftest(args) => cli::selftest(context, &args),
         Command::Models { action } => cli::models(context, action).await,
         Command::Cache { action } => cli::cache(context, action).await,
+        Command::Sessions { action } => cli::sessions(context, action).await,
+        Command::Replay { file, tolerance } => cli::replay(context, &file, tolerance).await,
+        Command::Gc { all } => cli::gc(context, all).await,
         Command::Cancel { id } => cli::cancel(context, &id).await,
         Command::Token => cli::token(context),
         Command::Config(_) => {

@@ -10,8 +10,10 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::compose::State;
 use crate::config::Effective;
 use crate::exit::Failure;
+use crate::lock::InstanceLock;
 use crate::platform::check_socket_path;
 use crate::{compose, logging};
 
@@ -22,26 +24,44 @@ pub(crate) struct PrivateDaemon {
     serving: JoinHandle<Result<(), ServeError>>,
     /// Holds the socket; removed when this is dropped.
     _folder: TempDir,
+    /// Held while the state folder is in use.
+    _lock: Option<InstanceLock>,
 }
 
 impl PrivateDaemon {
     /// Starts it. It listens when this returns.
     pub(crate) async fn start(effective: &Effective) -> Result<Self, Failure> {
+        Self::start_as(effective, State::Passing).await
+    }
+
+    /// As [`start`](Self::start), with the sessions of the state folder, for which it takes the lock of the daemon.
+    pub(crate) async fn start_with_state(effective: &Effective) -> Result<Self, Failure> {
+        Self::start_as(effective, State::Kept).await
+    }
+
+    async fn start_as(effective: &Effective, state: State) -> Result<Self, Failure> {
         logging::of_command(effective)?;
         let failed = |error| Failure::fault("no folder can be made for the socket", error);
         let mode = Permissions::from_mode(0o700);
         let folder = tempfile::Builder::new().prefix("easel-").permissions(mode).tempdir().map_err(failed)?;
         let socket = folder.path().join("easel.sock");
         check_socket_path(&socket)?;
+        let lock = match state {
+            State::Kept => {
+                let discovery = effective.places.discovery_file();
+                Some(InstanceLock::acquire(&effective.settings.state_dir, &socket, &discovery)?)
+            }
+            State::Passing => None,
+        };
         let config = compose::server_of_command(&effective.settings, &socket);
         let bound = Server::bind(config).map_err(|error| Failure::fault("the daemon cannot listen", error))?;
-        let runtime = compose::runtime(effective)?;
+        let runtime = compose::runtime(effective, state)?;
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(bound.serve(runtime, async {
             // A dropped sender stops the daemon as well.
             let _ = stopped.await;
         }));
-        Ok(Self { target: Target::unix(socket), stop, serving, _folder: folder })
+        Ok(Self { target: Target::unix(socket), stop, serving, _folder: folder, _lock: lock })
     }
 
     /// A client of it.

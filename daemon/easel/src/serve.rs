@@ -30,7 +30,7 @@ pub(crate) async fn serve(context: &Context) -> Result<(), Failure> {
     let _lock = InstanceLock::acquire(&settings.state_dir, &settings.socket, &discovery_file)?;
     let token = token::ensure(&settings.token_file)?;
     let bound = Server::bind(compose::server_of_daemon(settings, token)).map_err(cannot_bind)?;
-    let runtime = compose::runtime(effective)?;
+    let runtime = compose::runtime(effective, compose::State::Kept)?;
     let published = Published::write(&discovery_file, &discovery(effective, &bound))?;
     tracing::info!(addresses = ?bound.tcp_addresses(), socket = ?settings.socket, pid = std::process::id(), "ready");
 

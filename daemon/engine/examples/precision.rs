@@ -1,6 +1,6 @@
 //! What each precision costs: one step of the U-Net and both ways through the VAE, in turns, in processor seconds; with
 //! `read` as the name, the encoder.
-//! `cargo run --example precision -- FOLDER [SIZE] [THREADS] [part of a name] [TURNS] [f32|int8]`
+//! `cargo run --example precision -- FOLDER [SIZE] [THREADS] [part of a name] [TURNS] [f32|int8] [avx512]`
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::error::Error;
@@ -14,7 +14,7 @@ use easel_engine::pass::Pass;
 use easel_engine::unet::{Conditioning, UNet};
 use easel_engine::vae::TinyVae;
 use easel_engine::weights::packing::Packing;
-use easel_engine::{Checkpoint, keep_freed_memory};
+use easel_engine::{Checkpoint, keep_freed_memory, limit_instructions};
 
 /// Tokens of the prompt, a picture of 256 tokens among them.
 const TOKENS: usize = 350;
@@ -61,6 +61,7 @@ impl Networks {
 /// Reads a prompt, alone and with a canvas, in each precision of the encoder; one is in memory at a time.
 fn encode(checkpoint: &Checkpoint, turns: usize, only: Option<&String>) -> Outcome<()> {
     let control = StageControl::detached();
+    let mut full = std::collections::HashMap::new();
     let canvas = RgbImage::new(512, 512, (0..512 * 512 * 3).map(|at| (at * 31 % 251) as u8).collect::<Vec<u8>>())?;
     for precision in Network::Encoder.allowed().iter().filter(|p| only.is_none_or(|only| only == p.name())) {
         let checkpoint = checkpoint.with_packing(Packing::new(*precision));
@@ -70,9 +71,20 @@ fn encode(checkpoint: &Checkpoint, turns: usize, only: Option<&String>) -> Outco
                 let request =
                     EncodeRequest { mode, pipeline: Pipeline::Mobile, prompt: PROMPT, negative_prompt: "", image };
                 let (start, before) = (Instant::now(), processor_seconds()?);
-                conditioner.encode(&request, &mut Pass::new(&control))?;
+                let embeds = conditioner.encode(&request, &mut Pass::new(&control))?.embeds;
                 let taken = (processor_seconds()? - before, start.elapsed().as_secs_f64());
-                println!("{name}, {}: {:.2} s of processor, {:.2} s", precision.name(), taken.0, taken.1);
+                // Relative to what was computed first for the same prompt, which is f32.
+                let embeds = embeds.flatten_all()?.to_vec1::<f32>()?;
+                let first = full.entry(name).or_insert_with(|| embeds.clone());
+                let square = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>();
+                let apart = square(&mut embeds.iter().zip(&*first).map(|(a, b)| a - b));
+                let error = (apart / square(&mut first.iter().copied())).sqrt();
+                println!(
+                    "{name}, {}: {:.2} s of processor, {:.2} s, {error:.4} from the first",
+                    precision.name(),
+                    taken.0,
+                    taken.1
+                );
             }
         }
     }
@@ -94,6 +106,9 @@ fn main() -> Outcome<()> {
     let (size, threads, turns) = (number(1, 1024)?, number(2, 2)?, number(4, 3)?);
     let filter = arguments.get(3).map_or("", String::as_str);
     keep_freed_memory();
+    if let Some(name) = arguments.get(6) {
+        assert!(limit_instructions(name), "this processor has no {name}");
+    }
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let checkpoint = Checkpoint::folder(folder);
     let load = |precision| Networks::load(&checkpoint, precision, size as f32);

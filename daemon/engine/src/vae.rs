@@ -114,7 +114,7 @@ fn load_encoder(config: &VaeConfig, weights: &Weights) -> std::result::Result<Ve
         layers.push(Layer::Conv(if stage == 0 { conv } else { conv.with_stride(2, 1) }));
         width = *channels;
         for _ in 0..*blocks {
-            layers.push(Layer::Block(TinyBlock::load(&weights.pp(layers.len()), width)?));
+            layers.push(Layer::Block(Box::new(TinyBlock::load(&weights.pp(layers.len()), width)?)));
         }
     }
     layers.push(Layer::Conv(Conv2d::load(&weights.pp(layers.len()), [config.latent_channels, width, 3], true)?));
@@ -128,7 +128,7 @@ fn load_decoder(config: &VaeConfig, weights: &Weights) -> std::result::Result<Ve
     let mut place = layers.len();
     for (stage, blocks) in config.num_decoder_blocks.iter().enumerate() {
         for _ in 0..*blocks {
-            layers.push(Layer::Block(TinyBlock::load(&weights.pp(place), width)?));
+            layers.push(Layer::Block(Box::new(TinyBlock::load(&weights.pp(place), width)?)));
             place += 1;
         }
         if stage + 1 == config.num_decoder_blocks.len() {

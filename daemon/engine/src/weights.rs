@@ -116,13 +116,23 @@ impl Weights {
 
     /// Reads a tensor of exactly this shape, as contiguous f32 on the device.
     pub fn get<const N: usize>(&self, shape: [usize; N], name: &str) -> Result<Tensor, LoadError> {
+        self.get_as(shape, shape, name)
+    }
+
+    /// Reads a tensor of exactly this shape as one of another shape with as many elements.
+    pub(crate) fn get_as<const N: usize, const M: usize>(
+        &self,
+        shape: [usize; N],
+        as_shape: [usize; M],
+        name: &str,
+    ) -> Result<Tensor, LoadError> {
         let found = self.find(&shape, name)?;
         if !self.store.reads_tensors {
             let zero = Tensor::zeros((), DType::F32, &self.device);
-            return zero.and_then(|zero| zero.broadcast_as(&shape)).map_err(|source| found.refused(source));
+            return zero.and_then(|zero| zero.broadcast_as(&as_shape)).map_err(|source| found.refused(source));
         }
         let values = found.values(found.bytes.clone());
-        Tensor::from_vec(values, &shape, &self.device).map_err(|source| found.refused(source))
+        Tensor::from_vec(values, &as_shape, &self.device).map_err(|source| found.refused(source))
     }
 
     /// A table of rows that stays in its file and its format; for embeddings, of which a few rows are read at a time.

@@ -19,6 +19,9 @@ pub(crate) enum Kind {
     /// AVX-512 F, BW, VL and DQ.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same, and the tiles of AMX for bytes.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 /// What [`Level::best`] gives, once it has been asked or told.
@@ -54,12 +57,15 @@ impl Level {
                 && std::is_x86_feature_detected!("avx512dq")
             {
                 levels.push(Self(Kind::Avx512));
+                if std::is_x86_feature_detected!("avx512vnni") && amx() {
+                    levels.push(Self(Kind::Amx));
+                }
             }
         }
         levels
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx512` or `amx`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
@@ -67,8 +73,46 @@ impl Level {
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Amx => "amx",
         }
     }
+}
+
+/// Whether the processor has AMX for bytes, the system keeps its registers, and this process may use them; asks the system for
+/// that once.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+fn amx() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    /// `arch_prctl`: asks for the use of a part of the processor's state. Source: the kernel's documentation of x86 xstate.
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    /// The data of the tiles.
+    const XTILEDATA: libc::c_long = 18;
+    /// Tiles, and their products of bytes, in EDX of leaf 7; extended states that the system switches, in ECX of leaf 1.
+    const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
+    const OSXSAVE: u32 = 1 << 27;
+
+    #[target_feature(enable = "xsave")]
+    fn enabled_states() -> u64 {
+        // SAFETY: register 0 exists wherever the instruction does.
+        unsafe { _xgetbv(0) }
+    }
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| {
+        if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & TILE_AND_INT8 != TILE_AND_INT8 {
+            return false;
+        }
+        // SAFETY: OSXSAVE says that the system lets programs ask.
+        let states = if __cpuid(1).ecx & OSXSAVE != 0 { unsafe { enabled_states() } } else { 0 };
+        // SAFETY: the call changes nothing but what this process may use.
+        states >> 17 & 3 == 3 && unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XTILEDATA) } == 0
+    })
+}
+
+/// No other system is asked.
+#[cfg(all(target_arch = "x86_64", not(all(target_os = "linux", target_env = "gnu"))))]
+fn amx() -> bool {
+    false
 }
 
 /// `multiversion!(fn name(args) = body)` makes `name(level, args)`, which runs `body::<FMA>(args)` compiled for that level.
@@ -93,7 +137,7 @@ macro_rules! multiversion {
                 // SAFETY: the only thing these functions ask for is that the processor has the instructions they enable,
                 // and a level of this kind exists only after looking for exactly those.
                 #[cfg(target_arch = "x86_64")]
-                $crate::dispatch::Kind::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::dispatch::Kind::Avx512 | $crate::dispatch::Kind::Amx => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::dispatch::Kind::Avx2 => unsafe { avx2($($arg),*) },

@@ -21,7 +21,7 @@ pub(crate) struct Panel<'a> {
 
 /// Whether products by panels are to be had.
 pub(crate) fn available(level: Level) -> bool {
-    level.0 == Kind::Avx512
+    matches!(level.0, Kind::Avx512 | Kind::Amx)
 }
 
 /// `out = rows * panel` for `count` rows over `depth`, or `out +=` with `add`; rows of `out` are `line` apart. What lies behind
@@ -216,7 +216,7 @@ unsafe fn twelve(
         "vmovups [{out} + 0], zmm22",
         "vmovups [{out} + 64], zmm23",
         "add {out}, {out_line}",
-        p0 = inout(reg) rows.wrapping_add(0 * stride) => _,
+        p0 = inout(reg) rows => _,
         p1 = inout(reg) rows.wrapping_add(3 * stride) => _,
         p2 = inout(reg) rows.wrapping_add(6 * stride) => _,
         p3 = inout(reg) rows.wrapping_add(9 * stride) => _,
@@ -306,7 +306,7 @@ unsafe fn four(
         "vmovups [{out} + 0], zmm6",
         "vmovups [{out} + 64], zmm7",
         "add {out}, {out_line}",
-        p0 = inout(reg) rows.wrapping_add(0 * stride) => _,
+        p0 = inout(reg) rows => _,
         p1 = inout(reg) rows.wrapping_add(3 * stride) => _,
         s = in(reg) stride,
         panel = inout(reg) panel.values.as_ptr() => _,

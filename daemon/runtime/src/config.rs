@@ -1,8 +1,11 @@
 //! What the binary decides about the runtime.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use easel_domain::limits;
+
+use crate::Keep;
 
 /// Settings of a [`Runtime`](crate::Runtime); the binary fills them from its configuration.
 #[derive(Clone, Debug)]
@@ -19,6 +22,20 @@ pub struct RuntimeConfig {
     pub stall_limit: Duration,
     /// How long running generations may go on when the runtime drains.
     pub drain_timeout: Duration,
+    /// Folder of sessions, generations and pictures; `None`: they end with the process. One runtime at a time: the binary
+    /// holds a lock.
+    pub state_dir: Option<PathBuf>,
+    /// How long ended generations and sessions are kept.
+    pub keep: Keep,
+    /// Bytes of pictures in the state folder.
+    pub store_quota_bytes: u64,
+    /// Bytes of memory that loaded models and running generations may take together, as far as it can be predicted; `None`: as
+    /// much as there is.
+    pub max_memory_bytes: Option<u64>,
+    /// Generations of one client that may wait or run at one time.
+    pub max_client_generations: usize,
+    /// Version of the daemon, for what revisions and replays say of their making.
+    pub version: String,
 }
 
 impl Default for RuntimeConfig {
@@ -30,6 +47,12 @@ impl Default for RuntimeConfig {
             cpu_slots: 1,
             stall_limit: limits::STALL_LIMIT,
             drain_timeout: limits::DRAIN_TIMEOUT,
+            state_dir: None,
+            keep: Keep::Days(limits::DEFAULT_KEEP_DAYS),
+            store_quota_bytes: limits::DEFAULT_STORE_QUOTA_BYTES,
+            max_memory_bytes: None,
+            max_client_generations: limits::MAX_CLIENT_GENERATIONS,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 }

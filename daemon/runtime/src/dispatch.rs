@@ -2,6 +2,7 @@
 //! reports, and carries out what the core decides. It never waits for an actor, a watcher or a client.
 
 mod job;
+mod journal;
 mod perform;
 
 use std::collections::{HashMap, VecDeque};
@@ -10,25 +11,27 @@ use std::time::SystemTime;
 
 use dashmap::DashMap;
 use easel_domain::engine::Engine;
-use easel_domain::{Error, GenerationId, RgbImage};
+use easel_domain::{BlobHash, Error, GenerationId, RgbImage};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::actor::{ActorHandle, DenoiserOutput, DenoiserTask, EncoderTask, Report, VaeOutput, VaeTask};
 use crate::blobs::BlobHandle;
 use crate::hub::{GoneBoard, Hub, WatchCounts};
 use crate::pixels::PixelPool;
-use crate::scheduler::{Answer, Command, Core, JobKey, ModelView, Now};
+use crate::scheduler::{Accepted, Answer, Command, Core, JobKey, ModelView, Now};
 use crate::slots::ComputeSlots;
 use crate::stop::StopToken;
+use crate::store::{StoreCommand, StoreHandle};
 use crate::watch::Watch;
 use job::Job;
 
 /// The shared table: generation id to watch handle.
 pub(crate) type Hubs = Arc<DashMap<GenerationId, Arc<Hub>>>;
 
-/// The source picture of a new generation. Holding the blob keeps it in the store.
+/// The source picture of a new generation. Holding the blob keeps it in memory.
 pub(crate) struct Source {
     pub(crate) picture: RgbImage,
+    pub(crate) hash: BlobHash,
     pub(crate) blob: Arc<[u8]>,
 }
 
@@ -39,6 +42,22 @@ pub(crate) struct Envelope {
     /// Attach a watch to the generation that is created or found.
     pub(crate) attach: bool,
     pub(crate) reply: oneshot::Sender<Reply>,
+}
+
+/// See [`Dispatcher::admitting`].
+pub(crate) struct Admitting {
+    source: Option<Source>,
+    /// `None` for one that is taken up again: it is in the store already.
+    accepting: Option<Accepting>,
+}
+
+/// A generation on its way into the store.
+pub(crate) struct Accepting {
+    request: easel_domain::GenerationRequest,
+    policy: easel_domain::RunPolicy,
+    origin: easel_domain::session::Origin,
+    attach: bool,
+    reply: oneshot::Sender<Reply>,
 }
 
 /// What the handle gets back.
@@ -68,6 +87,7 @@ pub(crate) struct Parts<E: Engine> {
     pub(crate) stop: StopToken,
     pub(crate) pool: PixelPool,
     pub(crate) blobs: BlobHandle,
+    pub(crate) store: StoreHandle,
     pub(crate) ready: watch::Sender<bool>,
     pub(crate) drained: watch::Sender<bool>,
 }
@@ -87,10 +107,13 @@ pub(crate) struct Dispatcher<E: Engine> {
     stop: StopToken,
     pool: PixelPool,
     blobs: BlobHandle,
+    store: StoreHandle,
+    /// What the store is told next, in order. Bounded by the generations that are admitted.
+    journal: VecDeque<StoreCommand>,
     ready: watch::Sender<bool>,
     drained: watch::Sender<bool>,
-    /// The source of the generation that is being created.
-    source: Option<Source>,
+    /// The generation that is being created: what the core does not keep, and who waits for it.
+    admitting: Option<Admitting>,
     /// Those who follow a model; one for each model that was ever asked for.
     loads: HashMap<String, watch::Sender<ModelView>>,
     /// Those who wait for a model to be dropped.
@@ -101,7 +124,8 @@ pub(crate) struct Dispatcher<E: Engine> {
 
 impl<E: Engine> Dispatcher<E> {
     pub(crate) fn new(parts: Parts<E>) -> Self {
-        let Parts { core, actors, reports, hubs, counts, gone, slots, stop, pool, blobs, ready, drained } = parts;
+        let Parts { core, actors, reports, hubs, counts, gone, slots, stop, pool, blobs, store, ready, drained } =
+            parts;
         Self {
             core,
             actors: Some(actors),
@@ -114,9 +138,11 @@ impl<E: Engine> Dispatcher<E> {
             stop,
             pool,
             blobs,
+            store,
+            journal: VecDeque::new(),
             ready,
             drained,
-            source: None,
+            admitting: None,
             loads: HashMap::new(),
             unloads: HashMap::new(),
             echo: VecDeque::new(),
@@ -126,10 +152,17 @@ impl<E: Engine> Dispatcher<E> {
     /// Runs until the last handle has gone; then everything stops.
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Envelope>, mut reports: mpsc::Receiver<Report<E>>) {
         let gone = Arc::clone(&self.gone);
+        let store = self.store.clone();
         loop {
+            self.tell_store_now();
             let wake = self.core.next_wake().map(tokio::time::Instant::from_std);
             tokio::select! {
                 biased;
+                Some(room) = store.room(), if !self.journal.is_empty() => {
+                    if let Some(command) = self.journal.pop_front() {
+                        room.fill(command);
+                    }
+                }
                 Some(report) = reports.recv() => self.take_report(report),
                 ids = gone.take() => self.take_gone(ids),
                 envelope = commands.recv() => match envelope {
@@ -168,29 +201,51 @@ impl<E: Engine> Dispatcher<E> {
 
     fn take_envelope(&mut self, envelope: Envelope) {
         let Envelope { command, source, attach, reply } = envelope;
-        if matches!(command, Command::Create(_)) && reply.is_closed() {
+        if let Command::Create(new) = &command {
+            let (request, policy, origin) = (new.request.clone(), new.policy.clone(), new.origin.clone());
+            let accepting = Accepting { request, policy, origin, attach, reply };
+            return self.take_creation(command, source, accepting);
+        }
+        if matches!(command, Command::Restore(_)) {
+            self.admitting = Some(Admitting { source, accepting: None });
+            self.tell_core(command);
+            self.admitting = None;
             return;
         }
         let loads = matches!(command, Command::LoadModel { .. });
         let unloads = if let Command::UnloadModel { name } = &command { Some(name.clone()) } else { None };
-        self.source = source;
         // Whoever waits for an unload must be there before the core can say that it is done.
         if let Some(name) = unloads {
             return self.unload(name, command, reply);
         }
         let answer = self.tell_core(command);
-        self.source = None;
-        let watch = match &answer {
-            Answer::Created(Ok(accepted)) if attach => Some(self.attach(&accepted.id)),
-            Answer::Found(Ok(Some(id))) if attach => Some(self.attach(id)),
-            _ => None,
-        };
+        if let Answer::Found(Ok(Some(id))) = answer {
+            return self.reply_about(id, true, attach, reply);
+        }
         let load = match &answer {
             Answer::Model(Ok(view)) if loads => Some(self.follow(view)),
             _ => None,
         };
         // When nobody takes the reply, the watch in it is dropped: that is a disconnect.
-        let _ = reply.send(Reply { answer, watch, load });
+        let _ = reply.send(Reply { answer, watch: None, load });
+    }
+
+    /// A new generation is answered when the store has it, and not before.
+    fn take_creation(&mut self, command: Command, source: Option<Source>, accepting: Accepting) {
+        if accepting.reply.is_closed() {
+            return;
+        }
+        self.admitting = Some(Admitting { source, accepting: Some(accepting) });
+        let answer = self.tell_core(command);
+        // What is left was not admitted.
+        let left = self.admitting.take().and_then(|admitting| admitting.accepting);
+        match (answer, left) {
+            (Answer::Created(Ok(Accepted { id, existed: true })), Some(Accepting { attach, reply, .. })) => {
+                self.reply_about(id, false, attach, reply);
+            }
+            (answer, Some(Accepting { reply, .. })) => drop(reply.send(Reply { answer, watch: None, load: None })),
+            (_, None) => {}
+        }
     }
 
     fn unload(&mut self, name: String, command: Command, reply: oneshot::Sender<Reply>) {
@@ -201,13 +256,6 @@ impl<E: Engine> Dispatcher<E> {
         }
         if let Some(reply) = self.unloads.remove(&name).and_then(|mut waiting| waiting.pop()) {
             let _ = reply.send(Reply { answer, watch: None, load: None });
-        }
-    }
-
-    fn attach(&self, id: &GenerationId) -> Result<Watch, Error> {
-        match self.hubs.get(id).map(|hub| Arc::clone(&hub)) {
-            Some(hub) => Watch::new(hub, 0),
-            None => Err(crate::scheduler::unknown_generation(id)),
         }
     }
 

@@ -4,6 +4,7 @@
 mod networks;
 mod picture;
 mod script;
+mod settings;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,7 +2,11 @@
 
 mod catalogue;
 mod conditioning;
+mod housekeeping;
 mod models;
+mod recover;
+mod session_watch;
+mod sessions;
 mod start;
 mod system;
 
@@ -11,8 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Snapshot, State};
+use easel_domain::session::Origin;
 use easel_domain::{
-    BlobHash, Error, GenerationId, GenerationRequest, Mode, ModelInfo, Reason, RunPolicy, Size, resolve,
+    BlobHash, Error, GenerationId, GenerationRequest, Mode, ModelInfo, Reason, RequestId, RunPolicy, Size, resolve,
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -20,12 +25,15 @@ use crate::blobs::BlobHandle;
 use crate::dispatch::{Envelope, Hubs, Reply, Source};
 use crate::hub::{Hub, WatchCounts};
 use crate::pixels::{self, PixelPool};
-use crate::scheduler::{Answer, Command, NewGeneration, unknown_generation, unknown_model};
+use crate::scheduler::{Answer, Command, NewGeneration, request_conflict, unknown_generation, unknown_model};
+use crate::store::{StoreHandle, new_id};
 use crate::{Blob, BlobInfo, Polled, RuntimeConfig, UploadState, Watch};
 use catalogue::Catalogue;
 
 pub use conditioning::Prepared;
 pub use models::LoadWatch;
+pub use session_watch::{SessionNews, SessionWatch};
+pub use sessions::{Move, SessionUpdate};
 
 /// Answer to [`Runtime::create`].
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +54,7 @@ struct Shared {
     hubs: Hubs,
     counts: Arc<WatchCounts>,
     blobs: BlobHandle,
+    store: StoreHandle,
     pool: PixelPool,
     catalogue: Arc<dyn Catalogue>,
     config: RuntimeConfig,
@@ -64,20 +73,35 @@ impl Runtime {
     /// Resolves and admits a generation; its first event is there when this returns. Errors of the request name every
     /// wrong field; `QueueFull`, `MemoryExhausted` and `EngineUnavailable` say when to try again; `Draining` does not.
     pub async fn create(&self, request: GenerationRequest, policy: RunPolicy) -> Result<Created, Error> {
-        let (created, _) = self.submit(request, policy, false).await?;
-        Ok(created)
+        self.create_for(Origin::default(), request, policy).await
     }
 
     /// As [`create`](Self::create), and watches from the first event. Dropping the future or the watch is a disconnect.
     pub async fn run(&self, request: GenerationRequest, policy: RunPolicy) -> Result<Watch, Error> {
-        let (_, watch) = self.submit(request, policy, true).await?;
+        self.run_for(Origin::default(), request, policy).await
+    }
+
+    /// As [`create`](Self::create), for a client and a session.
+    pub async fn create_for(
+        &self,
+        origin: Origin,
+        request: GenerationRequest,
+        policy: RunPolicy,
+    ) -> Result<Created, Error> {
+        let (created, _) = self.submit(request, policy, origin, false).await?;
+        Ok(created)
+    }
+
+    /// As [`run`](Self::run), for a client and a session.
+    pub async fn run_for(&self, origin: Origin, request: GenerationRequest, policy: RunPolicy) -> Result<Watch, Error> {
+        let (_, watch) = self.submit(request, policy, origin, true).await?;
         watch.unwrap_or_else(|| Err(confused()))
     }
 
     /// Watches a generation from the event after `after_sequence` (0: all). Fails with `GenerationNotFound`, or
     /// `InvalidRequest` when `after_sequence` is beyond the newest event.
     pub async fn watch(&self, id: &GenerationId, after_sequence: u64) -> Result<Watch, Error> {
-        Watch::new(self.hub(id)?, after_sequence)
+        Watch::new(self.hub(id).await?, after_sequence)
     }
 
     /// Events after `after_sequence` and the preview after number `after_preview`, waiting up to `wait` (at most
@@ -89,13 +113,13 @@ impl Runtime {
         after_preview: u64,
         wait: Duration,
     ) -> Result<Polled, Error> {
-        let hub = self.hub(id)?;
+        let hub = self.hub(id).await?;
         crate::watch::poll(&hub, after_sequence, after_preview, wait).await
     }
 
     /// A generation as it stands. Fails with `GenerationNotFound`.
     pub async fn get(&self, id: &GenerationId) -> Result<Snapshot, Error> {
-        Ok(self.hub(id)?.snapshot())
+        Ok(self.hub(id).await?.snapshot())
     }
 
     /// At most `page_size` generations in one of `states` (none: all), newest first, older than `before`; with the id
@@ -106,21 +130,42 @@ impl Runtime {
         before: Option<GenerationId>,
         states: &[State],
     ) -> Result<(Vec<Snapshot>, Option<GenerationId>), Error> {
-        let older = |id: &GenerationId| before.as_ref().is_none_or(|before| id < before);
+        let page_size = page_size.max(1);
         let wanted = |state: State| states.is_empty() || states.contains(&state);
-        let mut hubs: Vec<_> = self.0.hubs.iter().map(|entry| Arc::clone(entry.value())).collect();
-        hubs.retain(|hub| older(hub.id()) && wanted(hub.state()) && !hub.is_preparation());
-        // Ids begin with the time at which they were given.
-        hubs.sort_by(|one, other| other.id().cmp(one.id()));
-        let page: Vec<_> = hubs.iter().take(page_size.max(1)).map(|hub| hub.snapshot()).collect();
-        let next = (hubs.len() > page.len()).then(|| page.last().map(|last| last.id.clone())).flatten();
-        Ok((page, next))
+        let (mut page, mut before) = (Vec::new(), before);
+        // The store knows which have ended; which of the others run, their handles know.
+        loop {
+            let (after, chosen) = (before.clone(), states.to_vec());
+            let ids =
+                self.0.store.ask(move |store| store.generation_ids(page_size + 1, after.as_ref(), &chosen)).await?;
+            let more = ids.len() > page_size;
+            for id in ids {
+                if page.len() == page_size {
+                    return Ok((page, before));
+                }
+                before = Some(id.clone());
+                // One that was removed in the meantime is left out.
+                if let Ok(snapshot) = self.get(&id).await
+                    && wanted(snapshot.state)
+                {
+                    page.push(snapshot);
+                }
+            }
+            if !more {
+                return Ok((page, None));
+            }
+        }
     }
 
     /// Stops a generation and says what that found. After `WasQueued` or `WasRunning` it ends as cancelled, never with a
     /// result; after `WasFinished` nothing has changed.
     pub async fn cancel(&self, id: &GenerationId, interrupt: Interrupt) -> Result<CancelOutcome, Error> {
         match self.ask(Command::Cancel { id: id.clone(), interrupt }).await?.answer {
+            Answer::Cancelled(Err(error)) if error.reason == Reason::GenerationNotFound => {
+                // One that ended long ago is in the store alone.
+                let found = self.get(id).await.map_err(|_| error)?;
+                if found.state.is_end() { Ok(CancelOutcome::WasFinished) } else { Err(unknown_generation(id)) }
+            }
             Answer::Cancelled(outcome) => outcome,
             _ => Err(confused()),
         }
@@ -166,41 +211,36 @@ impl Runtime {
         &self,
         request: GenerationRequest,
         policy: RunPolicy,
+        origin: Origin,
         attach: bool,
     ) -> Result<(Created, Option<Result<Watch, Error>>), Error> {
         // Before anything else, so that a repeated request works even when its source is gone or the daemon drains.
         if let Some(request_id) = &policy.request_id {
-            let (request_id, request) = (request_id.clone(), Box::new(request.clone()));
-            let reply = self.send(Command::FindRequest { request_id, request }, None, attach).await?;
+            let find = Command::FindRequest { request_id: request_id.clone(), request: Box::new(request.clone()) };
+            let reply = self.send(find, None, attach).await?;
             match reply.answer {
-                Answer::Found(Ok(Some(id))) => return self.created(&id, true, reply.watch),
+                Answer::Found(Ok(Some(id))) => return self.created(&id, true, reply.watch).await,
                 Answer::Found(found) => drop(found?),
                 _ => return Err(confused()),
+            }
+            if let Some(id) = self.find_stored(request_id, &request).await? {
+                let watch = if attach { Some(self.watch(&id, 0).await) } else { None };
+                return self.created(&id, true, watch).await;
             }
         }
         let model = self.model_info(request.model.as_deref())?;
         let drawn_seed = draw_seed();
         let settle = |source| resolve::resolve(&request, &model, source, drawn_seed);
         let (plan, source) = self.resolve(&request, settle).await?;
-        self.admit(request, policy, (plan, source), attach).await
-    }
-
-    /// Hands a settled request to the core.
-    async fn admit(
-        &self,
-        request: GenerationRequest,
-        policy: RunPolicy,
-        (plan, source): (resolve::Plan, Option<Source>),
-        attach: bool,
-    ) -> Result<(Created, Option<Result<Watch, Error>>), Error> {
-        let id = GenerationId::new(format!("gen_{}", uuid::Uuid::now_v7().simple()));
+        let id = GenerationId::new(new_id("gen"));
         let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
-        let new = NewGeneration { id, request, policy, plan, source_bytes };
+        let (peak_bytes, model_bytes) = self.memory_of(&plan);
+        let new = NewGeneration { id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes };
         let reply = self.send(Command::Create(Box::new(new)), source, attach).await?;
         match reply.answer {
             Answer::Created(accepted) => {
                 let accepted = accepted?;
-                self.created(&accepted.id, accepted.existed, reply.watch)
+                self.created(&accepted.id, accepted.existed, reply.watch).await
             }
             _ => Err(confused()),
         }
@@ -221,16 +261,41 @@ impl Runtime {
         let plan = settle(Some(size?))?;
         let bytes = Arc::clone(&blob);
         let (picture, _) = self.0.pool.run(move || pixels::load(&bytes)).await;
-        Ok((plan, Some(Source { picture: picture?, blob })))
+        Ok((plan, Some(Source { picture: picture?, hash, blob })))
     }
 
-    fn created(
+    /// A generation of an earlier run of the daemon with this request id.
+    async fn find_stored(
+        &self,
+        request_id: &RequestId,
+        request: &GenerationRequest,
+    ) -> Result<Option<GenerationId>, Error> {
+        if !self.0.store.durable() {
+            return Ok(None);
+        }
+        let asked = request_id.clone();
+        let found = self.0.store.ask(move |store| store.generation_of_request(&asked)).await?;
+        match found {
+            None => Ok(None),
+            Some(stored) if stored.request == *request => Ok(Some(stored.snapshot.id)),
+            Some(stored) => Err(request_conflict(request_id, &stored.snapshot.id)),
+        }
+    }
+
+    async fn created(
         &self,
         id: &GenerationId,
         existed: bool,
         watch: Option<Result<Watch, Error>>,
     ) -> Result<(Created, Option<Result<Watch, Error>>), Error> {
-        Ok((Created { snapshot: self.hub(id)?.snapshot(), existed }, watch))
+        Ok((Created { snapshot: self.hub(id).await?.snapshot(), existed }, watch))
+    }
+
+    /// Memory that a generation needs at its peak, and that of the networks that are loaded.
+    fn memory_of(&self, plan: &resolve::Plan) -> (u64, u64) {
+        let models = self.0.catalogue.models();
+        let loaded: u64 = models.iter().map(|model| self.0.catalogue.resident_bytes(&model.name)).sum();
+        (self.0.catalogue.peak_bytes(plan), loaded)
     }
 
     fn model_info(&self, name: Option<&str>) -> Result<ModelInfo, Error> {
@@ -238,8 +303,27 @@ impl Runtime {
         self.0.catalogue.models().into_iter().find(|model| model.name == name).ok_or_else(|| unknown_model(name))
     }
 
-    fn hub(&self, id: &GenerationId) -> Result<Arc<Hub>, Error> {
-        self.0.hubs.get(id).map(|hub| Arc::clone(&hub)).ok_or_else(|| unknown_generation(id))
+    /// The watch handle of a generation; for one that is known to the store alone, a handle of its own.
+    async fn hub(&self, id: &GenerationId) -> Result<Arc<Hub>, Error> {
+        if let Some(hub) = self.0.hubs.get(id).map(|hub| Arc::clone(&hub)) {
+            return Ok(hub);
+        }
+        let asked = id.clone();
+        let stored = self.0.store.ask(move |store| store.generation(&asked)).await?;
+        // It may have come in the meantime.
+        if let Some(hub) = self.0.hubs.get(id).map(|hub| Arc::clone(&hub)) {
+            return Ok(hub);
+        }
+        let stored = stored.filter(|stored| stored.snapshot.state.is_end()).ok_or_else(|| unknown_generation(id))?;
+        Ok(Arc::new(Hub::restored(stored.snapshot, stored.events, None, Arc::clone(&self.0.counts))))
+    }
+
+    /// As [`send`](Self::send) for a command without an answer.
+    async fn tell(&self, command: Command, source: Option<Source>) -> Result<(), Error> {
+        let gone = || Error::new(Reason::Draining, "the daemon stops");
+        let (reply, _) = oneshot::channel();
+        let envelope = Envelope { command, source, attach: false, reply };
+        self.0.commands.send(envelope).await.map_err(|_| gone())
     }
 
     async fn ask(&self, command: Command) -> Result<Reply, Error> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use easel_domain::event::{Event, Preview, Snapshot, State};
+use easel_domain::event::{Event, Preview, Snapshot};
 use easel_domain::{GenerationId, limits};
 use tokio::sync::{Notify, watch};
 
@@ -18,7 +18,7 @@ pub(crate) struct GoneBoard {
 }
 
 impl GoneBoard {
-    fn write(&self, id: &GenerationId) {
+    pub(crate) fn write(&self, id: &GenerationId) {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         if !ids.contains(id) {
             ids.push(id.clone());
@@ -67,6 +67,8 @@ pub(crate) struct HubState {
     previews: u64,
     pub(crate) preview_read: bool,
     watchers: u32,
+    /// The daemon stops before the end; the next one goes on with it.
+    pub(crate) suspended: bool,
 }
 
 impl HubState {
@@ -101,10 +103,33 @@ impl Hub {
             previews: 0,
             preview_read: true,
             watchers: 0,
+            suspended: false,
             // Nothing has been told yet, whatever the snapshot says.
             snapshot: Snapshot { sequence: 0, ..snapshot.clone() },
         };
         Self { id: snapshot.id, gone, counts, state: Mutex::new(state), changed: watch::Sender::new(()) }
+    }
+
+    /// The handle of a generation that was told about before, as the store has it.
+    pub(crate) fn restored(
+        snapshot: Snapshot,
+        events: Vec<Arc<Event>>,
+        gone: Option<Arc<GoneBoard>>,
+        counts: Arc<WatchCounts>,
+    ) -> Self {
+        let hub = Self::new(snapshot.clone(), gone, counts);
+        {
+            let mut state = hub.lock();
+            state.events = events.into();
+            state.snapshot = snapshot;
+        }
+        hub
+    }
+
+    /// Sends the watchers away: they come back to the next daemon.
+    pub(crate) fn suspend(&self) {
+        self.lock().suspended = true;
+        self.changed.send_replace(());
     }
 
     pub(crate) fn id(&self) -> &GenerationId {
@@ -121,14 +146,6 @@ impl Hub {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.lock().snapshot.clone()
-    }
-
-    pub(crate) fn is_preparation(&self) -> bool {
-        self.lock().snapshot.plan.is_preparation()
-    }
-
-    pub(crate) fn state(&self) -> State {
-        self.lock().snapshot.state
     }
 
     /// Takes the next event and how the generation stands after it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use easel_domain::event::{EncodedImage, Preview, ResultImage};
+use easel_domain::session::Difference;
 use easel_domain::{BlobHash, Error, Plan, PreviewPolicy, Reason, RgbImage, Size, limits};
 use easel_imaging::Filter;
 use sha2::{Digest, Sha256};
@@ -66,6 +67,40 @@ fn at_image(error: Error) -> Error {
     Error::field(error.reason, "spec.image", error.message)
 }
 
+/// How two pictures differ.
+pub(crate) fn difference(one: &RgbImage, other: &RgbImage) -> Difference {
+    let pixels = one.size().pixels();
+    if one.size() != other.size() {
+        return Difference { same_size: false, pixels, ..Difference::default() };
+    }
+    let (mut sum, mut squares, mut most, mut changed_pixels) = (0_u64, 0_u64, 0_u8, 0_u64);
+    let (mut left, mut top, mut right, mut bottom) = (u32::MAX, u32::MAX, 0, 0);
+    for (at, (a, b)) in (0_u64..).zip(one.pixels().chunks_exact(3).zip(other.pixels().chunks_exact(3))) {
+        if a == b {
+            continue;
+        }
+        let (x, y) = ((at % u64::from(one.width())) as u32, (at / u64::from(one.width())) as u32);
+        changed_pixels += 1;
+        (left, right, top, bottom) = (left.min(x), right.max(x), top.min(y), bottom.max(y));
+        for (a, b) in a.iter().zip(b) {
+            let by = a.abs_diff(*b);
+            most = most.max(by);
+            sum += u64::from(by);
+            squares += u64::from(by).pow(2);
+        }
+    }
+    let values = (pixels * 3) as f64;
+    Difference {
+        same_size: true,
+        changed_pixels,
+        pixels,
+        mean_absolute_difference: sum as f64 / values,
+        max_difference: most,
+        mean_squared_difference: squares as f64 / values,
+        changed: (changed_pixels > 0).then(|| (left, top, right - left + 1, bottom - top + 1)),
+    }
+}
+
 /// The file of a decoded picture, at the size that was promised. Says as well what its hash is.
 pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopToken) -> Result<ResultImage, Error> {
     let stopped = |_| Error::new(Reason::Cancelled, "the generation was told to stop");
@@ -83,11 +118,11 @@ pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopTok
 pub(crate) fn preview(
     picture: &RgbImage,
     policy: PreviewPolicy,
-    (image_index, step): (u32, u32),
+    (image_index, step, epoch): (u32, u32, u32),
 ) -> Result<Preview, Error> {
     let longest = policy.longest_edge_px.unwrap_or(limits::MAX_PREVIEW_EDGE_PX).clamp(1, limits::MAX_PREVIEW_EDGE_PX);
     let small = easel_imaging::fit(picture, longest);
     let bytes: Arc<[u8]> = easel_imaging::encode(&small, policy.format)?.into();
     let image = EncodedImage { format: policy.format, width: small.width(), height: small.height(), hash: None, bytes };
-    Ok(Preview { number: 0, image_index, step, epoch: 1, kind: policy.kind, image })
+    Ok(Preview { number: 0, image_index, step, epoch, kind: policy.kind, image })
 }

@@ -5,26 +5,29 @@
 mod command;
 mod ending;
 mod generation;
+mod live;
 mod models;
 mod progress;
+mod queue;
+mod restore;
 mod schedule;
 mod system;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Event, EventKind, State};
-use easel_domain::{Error, GenerationId, GenerationRequest, ModelInfo, Reason, RequestId, limits};
+use easel_domain::{Error, GenerationId, GenerationRequest, ModelInfo, Priority, Reason, RequestId, SessionId, limits};
 
 pub(crate) use command::{
     Accepted, ActorKind, Answer, Command, Effect, Effects, JobKey, ModelNews, ModelView, NewGeneration, Now, Outcome,
-    StatusView, Took, Urgency, Work, actor_of, stage_of,
+    Restored, Run, StatusView, Took, Urgency, Work, actor_of, stage_of,
 };
 
 use crate::{EndCounts, StageHealth};
-use generation::Generation;
+use generation::{Generation, Group};
 use models::Models;
 
 /// What the core is told at its start.
@@ -34,6 +37,12 @@ pub(crate) struct CoreConfig {
     pub(crate) drain_timeout: Duration,
     /// Bytes of results of ended generations that are kept.
     pub(crate) max_kept_bytes: u64,
+    /// What has not ended when the daemon stops goes on in its next run.
+    pub(crate) durable: bool,
+    /// Bytes that networks and running generations may take together.
+    pub(crate) max_memory_bytes: Option<u64>,
+    /// Generations of one client that may wait or run.
+    pub(crate) max_client: usize,
 }
 
 /// What an actor is doing, as far as the core knows.
@@ -72,9 +81,19 @@ pub(crate) struct Core {
     next_key: JobKey,
     active: BTreeMap<JobKey, Generation>,
     active_ids: HashMap<GenerationId, JobKey>,
-    /// Generations that no stage has begun, the next one first. Here is the place for turns between sessions and for the
-    /// newest of a live session: both choose among these.
-    waiting: BTreeMap<Urgency, JobKey>,
+    /// Generations that were taken up again; they may be more than are allowed now.
+    restored: usize,
+    /// Generations that no stage has begun; who is next is decided by [`queue`].
+    waiting: BTreeSet<JobKey>,
+    /// When each of those who take turns had its last one in each class; only of those with something under way.
+    turns: HashMap<(Priority, Group), u64>,
+    next_turn: u64,
+    /// The last live edit of each session, as long as it may answer the same one again.
+    live: HashMap<SessionId, (GenerationId, GenerationRequest)>,
+    /// Until when the live work of a session goes on.
+    leases: HashMap<SessionId, Instant>,
+    /// The time of the last command.
+    clock: Option<Now>,
     ended: VecDeque<Ended>,
     ended_ids: HashSet<GenerationId>,
     ended_bytes: u64,
@@ -107,7 +126,13 @@ impl Core {
             next_key: 1,
             active: BTreeMap::new(),
             active_ids: HashMap::new(),
-            waiting: BTreeMap::new(),
+            restored: 0,
+            waiting: BTreeSet::new(),
+            turns: HashMap::new(),
+            next_turn: 1,
+            live: HashMap::new(),
+            leases: HashMap::new(),
+            clock: None,
             ended: VecDeque::new(),
             ended_ids: HashSet::new(),
             ended_bytes: 0,
@@ -126,6 +151,7 @@ impl Core {
 
     /// Takes a command and decides. Whatever the command was, actors that are idle then get the most urgent work.
     pub(crate) fn handle(&mut self, command: Command, now: Now) -> Effects {
+        self.clock = Some(now);
         let mut fx = Vec::new();
         let answer = self.take(command, now, &mut fx);
         self.keep_time(now, &mut fx);
@@ -139,14 +165,15 @@ impl Core {
     fn take(&mut self, command: Command, now: Now, fx: &mut Vec<Effect>) -> Answer {
         match command {
             Command::Create(new) => return Answer::Created(self.create(*new, now, fx)),
+            Command::Restore(restored) => self.restore(*restored, now, fx),
+            Command::Renew { session } => self.renew(&session, now),
+            Command::ForgetAll(ids) => self.forget_all(&ids, fx),
+            Command::Unstored { key } => self.unstored(key, now, fx),
             Command::FindRequest { request_id, request } => {
                 return Answer::Found(self.find_request(&request_id, &request));
             }
             Command::Cancel { id, interrupt } => return Answer::Cancelled(self.cancel(&id, interrupt, now, fx)),
-            Command::WatchersGone { id } => {
-                // One that has ended in the meantime is not found, and that is fine.
-                let _ = self.cancel(&id, Interrupt::WatcherGone, now, fx);
-            }
+            Command::WatchersGone { id } => self.watchers_gone(&id, now, fx),
             Command::Done { key, work, outcome, took, still_busy } => {
                 if let Some(actor) = actor_of(work) {
                     let actor = &mut self.actors[actor.index()];
@@ -183,7 +210,8 @@ impl Core {
         let retention = self.ended.front().and_then(|ended| ended.at.checked_add(limits::GENERATION_RETENTION));
         let health = self.actors.iter().filter_map(|actor| actor.until);
         let drain = self.draining.filter(|_| self.active.values().any(|generation| generation.stop.is_none()));
-        deadlines.chain(retention).chain(health).chain(drain).min()
+        let leases = self.leases.values().copied();
+        deadlines.chain(retention).chain(health).chain(drain).chain(leases).chain(self.next_lapse()).min()
     }
 
     fn create(&mut self, new: NewGeneration, now: Now, fx: &mut Vec<Effect>) -> Result<Accepted, Error> {
@@ -192,7 +220,13 @@ impl Core {
         {
             return Ok(Accepted { id, existed: true });
         }
-        self.admit(new.source_bytes)?;
+        if let Some(id) = self.same_live(&new) {
+            return Ok(Accepted { id, existed: true });
+        }
+        let superseded = self.superseded_by(&new);
+        self.admit(&new, &superseded)?;
+        self.note_live(&new, now);
+        superseded.into_iter().for_each(|key| self.stop(key, Interrupt::Superseded, now, fx));
         let key = self.next_key;
         self.next_key += 1;
         let id = new.id.clone();
@@ -200,8 +234,8 @@ impl Core {
             self.requests.insert(request_id.clone(), (id.clone(), new.request.clone()));
         }
         let mut generation = Generation::new(key, new, now);
-        self.waiting.insert(generation.urgency(), key);
-        generation.position = self.waiting.range(..generation.urgency()).count() as u32 + 1;
+        self.waiting.insert(key);
+        generation.position = self.place_of(&generation, now);
         // The first event carries the generation as it stands after that event.
         generation.sequence = 1;
         let snapshot = Box::new(generation.snapshot(None, None));
@@ -210,6 +244,7 @@ impl Core {
             id: id.clone(),
             policy: Box::new(generation.policy.clone()),
             plan: Arc::clone(&generation.plan),
+            run: Run { number: 1, after_fault: false },
             snapshot: snapshot.clone(),
         });
         let kind = EventKind::Accepted(snapshot.clone());
@@ -221,7 +256,7 @@ impl Core {
     }
 
     /// Refuses what there is no room for.
-    fn admit(&self, source_bytes: u64) -> Result<(), Error> {
+    fn admit(&self, new: &NewGeneration, superseded: &[JobKey]) -> Result<(), Error> {
         if self.draining.is_some() {
             return Err(Error::new(Reason::Draining, "the daemon is about to stop and takes no new generations"));
         }
@@ -230,12 +265,16 @@ impl Core {
             return Err(Error::new(Reason::EngineUnavailable, message).retry_after(limits::RESTART_WINDOW));
         }
         let retry = self.usual.clamp(Duration::from_secs(1), Duration::from_secs(60));
-        if self.active.len() >= self.config.max_active {
+        // What waits for the same live place makes room for the new one.
+        let leaving = superseded.iter().filter(|key| self.waiting.contains(*key)).count();
+        if self.active.len() - leaving >= self.config.max_active {
             let message = format!("{} generations wait or run already, more are not taken", self.active.len());
             return Err(Error::new(Reason::QueueFull, message).retry_after(retry));
         }
+        self.admit_client(&new.origin.client, leaving, retry)?;
+        self.admit_memory(new.peak_bytes.saturating_add(new.model_bytes), retry)?;
         let held: u64 = self.active.values().map(|generation| generation.held.source).sum();
-        if held + source_bytes > limits::MAX_HELD_SOURCE_BYTES {
+        if held + new.source_bytes > limits::MAX_HELD_SOURCE_BYTES {
             let message = "the source pictures of waiting generations leave no room for this one";
             return Err(Error::new(Reason::MemoryExhausted, message).retry_after(retry));
         }
@@ -246,10 +285,7 @@ impl Core {
         match self.requests.get(id) {
             None => Ok(None),
             Some((generation, first)) if first == request => Ok(Some(generation.clone())),
-            Some((generation, _)) => {
-                let message = format!("request id {} was used with other content: choose another one", id.as_str());
-                Err(Error::new(Reason::RequestIdConflict, message).about("generation", generation.as_str()))
-            }
+            Some((generation, _)) => Err(request_conflict(id, generation)),
         }
     }
 
@@ -282,7 +318,10 @@ impl Core {
         let in_flight: u32 = self.active.values().map(|generation| generation.in_flight).sum();
         let rules = [
             (queued == self.waiting.len(), "exactly the queued generations wait"),
-            (self.active.len() <= self.config.max_active, "no more generations are active than allowed"),
+            (
+                self.active.len() <= self.config.max_active + self.restored,
+                "no more generations are active than allowed",
+            ),
             (self.active.len() == self.active_ids.len(), "each active generation is found by its id"),
             (in_flight + 3 >= with_actor, "an actor works for a generation that counts it"),
             (self.ended.len() == self.ended_ids.len(), "each kept generation is found by its id"),
@@ -294,6 +333,12 @@ impl Core {
         ];
         rules.iter().find(|(holds, _)| !holds).map(|(_, rule)| *rule)
     }
+}
+
+/// The error for a request id that was used with other content.
+pub(crate) fn request_conflict(id: &RequestId, generation: &GenerationId) -> Error {
+    let message = format!("request id {} was used with other content: choose another one", id.as_str());
+    Error::new(Reason::RequestIdConflict, message).about("generation", generation.as_str())
 }
 
 /// The error for an id that is not known.
@@ -309,7 +354,11 @@ pub(crate) fn unknown_model(name: &str) -> Error {
 }
 
 #[cfg(test)]
+mod fair_tests;
+#[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod sim_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use easel_domain::engine::DeviceKind;
 use easel_domain::{GenerationId, ModelInfo};
 
+use crate::StoreStatus;
+
 /// Whether a model is in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelState {
@@ -115,6 +117,8 @@ pub struct RuntimeStatus {
     pub watchers: u32,
     /// Blobs and uploads.
     pub blobs: BlobStatus,
+    /// Sessions, generations and pictures that are kept.
+    pub store: StoreStatus,
     /// Previews that were replaced before anybody read them, since start.
     pub previews_dropped: u64,
     /// Generations since start by how they ended.

@@ -43,6 +43,8 @@ fn code(interrupt: Interrupt) -> u8 {
         Interrupt::DeadlineExceeded => 2,
         Interrupt::WatcherGone => 3,
         Interrupt::ShuttingDown => 4,
+        Interrupt::Superseded => 5,
+        Interrupt::LeaseExpired => 6,
     }
 }
 
@@ -52,6 +54,8 @@ fn reason(code: u8) -> Option<Interrupt> {
         2 => Some(Interrupt::DeadlineExceeded),
         3 => Some(Interrupt::WatcherGone),
         4 => Some(Interrupt::ShuttingDown),
+        5 => Some(Interrupt::Superseded),
+        6 => Some(Interrupt::LeaseExpired),
         _ => None,
     }
 }

@@ -89,6 +89,10 @@ impl Watch {
             return Some(Ok(Watched::Snapshot(Box::new(state.snapshot.clone()))));
         }
         self.over = state.ended();
+        if state.suspended && !self.over {
+            self.over = true;
+            return Some(Err(suspended()));
+        }
         let preview = state.preview_after(self.after_preview)?;
         self.after_preview = preview.number;
         Some(Ok(Watched::Preview(preview)))
@@ -109,6 +113,9 @@ pub(crate) async fn poll(hub: &Hub, after: u64, after_preview: u64, wait: Durati
     loop {
         changed.mark_unchanged();
         let polled = poll_now(hub, after, after_preview);
+        if !polled.done && polled.events.is_empty() && hub.lock().suspended {
+            return Err(suspended());
+        }
         if polled.done || !polled.events.is_empty() || polled.preview.is_some() || polled.snapshot.is_some() {
             return Ok(polled);
         }
@@ -132,6 +139,12 @@ fn poll_now(hub: &Hub, after: u64, after_preview: u64) -> Polled {
     let done = state.ended() && told == state.newest();
     let preview = state.preview_after(after_preview);
     Polled { events, snapshot, preview, done }
+}
+
+fn suspended() -> Error {
+    let message =
+        "the daemon stops; the generation goes on when it is back: watch it again after the last sequence number";
+    Error::new(Reason::Draining, message).retry_after(Duration::from_secs(1))
 }
 
 /// The newest event; fails when `after` is beyond it.

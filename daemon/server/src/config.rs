@@ -46,6 +46,10 @@ pub struct ServerConfig {
     pub header_timeout: Duration,
     /// The body of an HTTP/1 request may pause for this long.
     pub body_timeout: Duration,
+    /// An HTTP/2 connection that has been silent for this long is asked for a sign of life.
+    pub keepalive_interval: Duration,
+    /// A connection that does not answer is closed after this time.
+    pub keepalive_timeout: Duration,
     /// How long the server goes on accepting after it was told to stop.
     pub lame_duck: Duration,
 }
@@ -66,6 +70,8 @@ impl Default for ServerConfig {
             first_byte_timeout: limits::FIRST_BYTE_TIMEOUT,
             header_timeout: limits::HEADER_TIMEOUT,
             body_timeout: limits::BODY_TIMEOUT,
+            keepalive_interval: limits::KEEPALIVE_INTERVAL,
+            keepalive_timeout: limits::KEEPALIVE_TIMEOUT,
             lame_duck: limits::LAME_DUCK,
         }
     }

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use easel_domain::limits::{
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONCURRENT_STREAMS, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES,
-};
+use easel_domain::limits::{MAX_CONCURRENT_STREAMS, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES};
 use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -54,8 +52,8 @@ impl Connections {
         let window = u32::try_from(MAX_MESSAGE_BYTES).unwrap_or(u32::MAX);
         http.http2()
             .timer(TokioTimer::new())
-            .keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_interval(config.keepalive_interval)
+            .keep_alive_timeout(config.keepalive_timeout)
             .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
             .max_header_list_size(MAX_HEADER_BYTES)
             .initial_stream_window_size(window)

@@ -1,7 +1,9 @@
 //! Standard health: `""` is liveness and stays SERVING until the daemon stops; the services tell whether their calls
 //! can succeed. Only the daemon's own faults move them, never a client's mistake or a full queue.
 
-use easel_proto::v1::{blob_service_server, generation_service_server, model_service_server, system_service_server};
+use easel_proto::v1::{
+    blob_service_server, generation_service_server, model_service_server, session_service_server, system_service_server,
+};
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -10,7 +12,8 @@ use tonic_health::server::HealthReporter;
 const OF_ACTORS: [&str; 2] = [generation_service_server::SERVICE_NAME, model_service_server::SERVICE_NAME];
 
 /// Services that answer as long as the process does.
-const OF_PROCESS: [&str; 2] = [blob_service_server::SERVICE_NAME, system_service_server::SERVICE_NAME];
+const OF_PROCESS: [&str; 3] =
+    [blob_service_server::SERVICE_NAME, session_service_server::SERVICE_NAME, system_service_server::SERVICE_NAME];
 
 /// Registers the services as they are.
 pub(crate) async fn begin(reporter: &HealthReporter, ready: &watch::Receiver<bool>) {

@@ -7,6 +7,7 @@ use easel_proto::FILE_DESCRIPTOR_SET;
 use easel_proto::v1::blob_service_server::BlobServiceServer;
 use easel_proto::v1::generation_service_server::GenerationServiceServer;
 use easel_proto::v1::model_service_server::ModelServiceServer;
+use easel_proto::v1::session_service_server::SessionServiceServer;
 use easel_proto::v1::system_service_server::SystemServiceServer;
 use easel_runtime::Runtime;
 use tonic::service::Routes;
@@ -16,7 +17,7 @@ use tonic_web::GrpcWebLayer;
 
 use crate::ServerConfig;
 use crate::guard::{Guard, guard};
-use crate::services::{Blobs, Generations, Models, System};
+use crate::services::{Blobs, Generations, Models, Sessions, System};
 use crate::undecoded;
 
 /// The router for `runtime`. Health is what `reporter` says.
@@ -31,6 +32,7 @@ pub(crate) fn router(
     );
     let routes = Routes::new(limited!(GenerationServiceServer::new(Generations::new(runtime.clone()))))
         .add_service(limited!(BlobServiceServer::new(Blobs::new(runtime.clone()))))
+        .add_service(limited!(SessionServiceServer::new(Sessions::new(runtime.clone(), config.version.clone()))))
         .add_service(limited!(ModelServiceServer::new(Models::new(runtime.clone()))))
         .add_service(limited!(SystemServiceServer::new(System::new(runtime.clone(), config))))
         .add_service(limited!(health))

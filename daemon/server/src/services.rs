@@ -1,15 +1,19 @@
-//! The four services of the protocol: each method converts, asks the runtime and converts back; nothing else happens
+//! The five services of the protocol: each method converts, asks the runtime and converts back; nothing else happens
 //! here.
 
 mod blob;
+mod client;
 mod deadline;
+mod edit_stream;
 mod generation;
 mod model;
+mod session;
 mod system;
 
 pub(crate) use blob::Blobs;
 pub(crate) use generation::Generations;
 pub(crate) use model::Models;
+pub(crate) use session::Sessions;
 pub(crate) use system::System;
 
 use easel_domain::Error;

@@ -25,25 +25,32 @@ const MAX_DESCRIPTION_BYTES: usize = 160;
 /// The code of a reason.
 pub(crate) fn code(reason: Reason) -> Code {
     match reason {
-        Reason::InvalidRequest | Reason::InvalidImage | Reason::ImageTooLarge | Reason::ModelUnsupported => {
-            Code::InvalidArgument
-        }
-        Reason::ModelNotFound | Reason::GenerationNotFound | Reason::BlobNotFound | Reason::UploadNotFound => {
-            Code::NotFound
-        }
-        Reason::ModelInvalid => Code::FailedPrecondition,
+        Reason::InvalidRequest
+        | Reason::InvalidImage
+        | Reason::ImageTooLarge
+        | Reason::ModelUnsupported
+        | Reason::ReplayInvalid => Code::InvalidArgument,
+        Reason::ModelNotFound
+        | Reason::GenerationNotFound
+        | Reason::BlobNotFound
+        | Reason::UploadNotFound
+        | Reason::SessionNotFound
+        | Reason::RevisionNotFound => Code::NotFound,
+        Reason::ModelInvalid | Reason::SessionState | Reason::StoreReadOnly => Code::FailedPrecondition,
         // What arrived is not what was sent: the bytes were lost or changed on their way.
-        Reason::BlobHashMismatch | Reason::DataLoss => Code::DataLoss,
+        Reason::BlobHashMismatch | Reason::DataLoss | Reason::StoreDamaged => Code::DataLoss,
         Reason::UploadOffsetMismatch => Code::OutOfRange,
         Reason::RequestIdConflict | Reason::NameTaken => Code::AlreadyExists,
         Reason::PermissionDenied => Code::PermissionDenied,
         Reason::Unauthenticated => Code::Unauthenticated,
-        Reason::QueueFull | Reason::MemoryExhausted | Reason::StoreFull => Code::ResourceExhausted,
+        Reason::QueueFull | Reason::MemoryExhausted | Reason::StoreFull | Reason::QuotaExceeded | Reason::DiskFull => {
+            Code::ResourceExhausted
+        }
         Reason::Draining | Reason::EngineUnavailable => Code::Unavailable,
-        Reason::Cancelled | Reason::WatcherGone => Code::Cancelled,
+        Reason::Cancelled | Reason::WatcherGone | Reason::LeaseExpired => Code::Cancelled,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         // Not UNAVAILABLE, which clients repeat by themselves: the watch has to go on from another sequence number.
-        Reason::StreamLagged => Code::Aborted,
+        Reason::StreamLagged | Reason::Superseded | Reason::DaemonRestarted => Code::Aborted,
         Reason::EngineFault | Reason::Internal => Code::Internal,
     }
 }

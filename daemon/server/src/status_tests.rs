@@ -6,35 +6,7 @@ use tonic_types::ErrorDetails;
 
 use super::*;
 
-const ALL: [Reason; 27] = [
-    Reason::InvalidRequest,
-    Reason::InvalidImage,
-    Reason::ImageTooLarge,
-    Reason::ModelNotFound,
-    Reason::ModelInvalid,
-    Reason::ModelUnsupported,
-    Reason::GenerationNotFound,
-    Reason::BlobNotFound,
-    Reason::UploadNotFound,
-    Reason::BlobHashMismatch,
-    Reason::UploadOffsetMismatch,
-    Reason::RequestIdConflict,
-    Reason::NameTaken,
-    Reason::PermissionDenied,
-    Reason::Unauthenticated,
-    Reason::QueueFull,
-    Reason::MemoryExhausted,
-    Reason::StoreFull,
-    Reason::Draining,
-    Reason::EngineUnavailable,
-    Reason::Cancelled,
-    Reason::DeadlineExceeded,
-    Reason::WatcherGone,
-    Reason::StreamLagged,
-    Reason::EngineFault,
-    Reason::DataLoss,
-    Reason::Internal,
-];
+const ALL: [Reason; 38] = Reason::ALL;
 
 /// Reason, code, and the details that stand beside `ErrorInfo` when the error knows nothing more than its reason.
 const TABLE: &str = "\
@@ -64,6 +36,17 @@ WATCHER_GONE Cancelled
 STREAM_LAGGED Aborted RetryInfo
 ENGINE_FAULT Internal
 DATA_LOSS DataLoss
+SESSION_NOT_FOUND NotFound
+REVISION_NOT_FOUND NotFound
+SESSION_STATE FailedPrecondition PreconditionFailure
+REPLAY_INVALID InvalidArgument
+SUPERSEDED Aborted
+LEASE_EXPIRED Cancelled
+DAEMON_RESTARTED Aborted
+QUOTA_EXCEEDED ResourceExhausted RetryInfo
+DISK_FULL ResourceExhausted RetryInfo
+STORE_READ_ONLY FailedPrecondition RetryInfo PreconditionFailure
+STORE_DAMAGED DataLoss
 INTERNAL Internal
 ";
 

@@ -15,8 +15,12 @@ mod describe;
 mod generations;
 #[path = "server/guard.rs"]
 mod guard;
+#[path = "server/matrix.rs"]
+mod matrix;
 #[path = "server/models.rs"]
 mod models;
+#[path = "server/sessions.rs"]
+mod sessions;
 #[path = "server/support.rs"]
 mod support;
 #[path = "server/watching.rs"]

@@ -165,6 +165,19 @@ impl Easel {
         Ok(self.system().get_version(v1::GetVersionRequest {}).await?.into_inner())
     }
 
+    /// Runs a request as the protocol has it, and gives its events; [`generate`](Self::generate) and [`edit`](Self::edit) are
+    /// more comfortable.
+    pub async fn run_spec(
+        &self,
+        spec: v1::GenerationSpec,
+        mut policy: v1::RunPolicy,
+    ) -> Result<GenerationStream, Error> {
+        if policy.request_id.is_empty() {
+            policy.request_id = uuid::Uuid::new_v4().to_string();
+        }
+        GenerationStream::run(self.clone(), spec, policy).await
+    }
+
     pub(crate) async fn create(
         &self,
         spec: v1::GenerationSpec,
@@ -196,6 +209,10 @@ impl Easel {
         BlobServiceClient::new(self.transport.clone())
     }
 
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport.clone()
+    }
+
     fn generations(&self) -> GenerationServiceClient<Transport> {
         GenerationServiceClient::new(self.transport.clone())
     }
@@ -223,6 +240,6 @@ impl LoadStream {
     }
 }
 
-fn required<T>(part: Option<T>, what: &str) -> Result<T, Error> {
+pub(crate) fn required<T>(part: Option<T>, what: &str) -> Result<T, Error> {
     part.ok_or_else(|| Error::protocol(format!("an answer came without its {what}")))
 }

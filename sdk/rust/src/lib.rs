@@ -34,7 +34,9 @@ mod connect;
 pub mod discovery;
 mod error;
 mod event;
+mod replay;
 mod request;
+mod session;
 mod stream;
 mod transfer;
 
@@ -43,7 +45,9 @@ pub use connect::Target;
 pub use discovery::Discovery;
 pub use error::{Error, FieldViolation, Problem, Resource, reason};
 pub use event::{Ended, Event, EventKind, Succeeded};
+pub use replay::ReplayFile;
 pub use request::{GenerationBuilder, Previews};
+pub use session::{Editor, SessionStream, edit};
 pub use stream::GenerationStream;
 
 /// Version of the protocol that this client was built for.

@@ -134,7 +134,9 @@ impl GenerationStream {
     fn lose(&mut self, error: Error) -> Result<(), Error> {
         self.wire = None;
         self.lost += 1;
-        let passes = error.reason == reason::CONNECTION_LOST || error.reason == "STREAM_LAGGED";
+        // A daemon that stops leaves what it does not finish to its next run; one that is not there yet cannot be reached.
+        let comes_back = self.id.is_some() && [reason::CANNOT_CONNECT, "DRAINING"].contains(&error.reason.as_str());
+        let passes = comes_back || error.reason == reason::CONNECTION_LOST || error.reason == "STREAM_LAGGED";
         if passes && self.lost <= ATTEMPTS { Ok(()) } else { Err(error) }
     }
 

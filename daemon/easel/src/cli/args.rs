@@ -1,9 +1,13 @@
 //! The arguments, with the help that is printed for them.
 
+mod sessions;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use easel_sdk::proto;
+
+pub(crate) use sessions::{SessionEditArgs, SessionsAction};
 
 const ABOUT: &str = "Easel makes and edits pictures on this machine.
 
@@ -16,6 +20,7 @@ Examples:
   easel edit circle.png \"make the circle blue\" -o blue.png
   easel edit - \"make it night\" -o - < day.png > night.png
   easel serve
+  easel sessions new room.png && easel sessions edit SESSION \"make the wall blue\"
   easel models add ~/checkpoints/dreamlite-mobile && easel generate \"a fox\" --model dreamlite-mobile -o fox.png
 
 Exit codes:
@@ -110,6 +115,27 @@ pub(crate) enum Command {
     /// of one network in f32 at a time, and the time of a dozen pictures for each prompt.
     #[cfg(feature = "dreamlite")]
     Selftest(Box<SelftestArgs>),
+    /// Edit sessions: a picture with the tree of its revisions, kept by the daemon
+    Sessions {
+        #[command(subcommand)]
+        action: Option<SessionsAction>,
+    },
+    /// Make the pictures of a replay file again and compare them
+    ///
+    /// Exit code 1 when one differs.
+    Replay {
+        /// File that `easel sessions export` wrote
+        file: PathBuf,
+        /// Largest difference of a channel that still counts as the same, 0 to 255
+        #[arg(long, default_value_t = 0)]
+        tolerance: u8,
+    },
+    /// Remove sessions and generations that are older than store_keep
+    Gc {
+        /// Remove all that is not pinned and not running, whatever its age: no byte of it is left in the state folder
+        #[arg(long)]
+        all: bool,
+    },
     /// Cancel a generation of the running daemon by its id
     Cancel {
         /// Id, as `generate --json` and the log give it
@@ -231,6 +257,21 @@ pub(crate) struct SettingsArgs {
     /// Generations that may wait or run
     #[arg(long, value_name = "N")]
     max_queue: Option<String>,
+    /// Timings and faults of the drill engine, as "denoise_step_ms=200 fault=denoise/2/panic/1"
+    #[arg(long, value_name = "SETTINGS")]
+    drill: Option<String>,
+    /// MiB that models and generations may take together; 0: as much as there is
+    #[arg(long, value_name = "MB")]
+    memory_limit_mb: Option<String>,
+    /// Generations of one client that may wait or run
+    #[arg(long, value_name = "N")]
+    max_client_queue: Option<String>,
+    /// How long sessions and ended generations are kept: none, a number of days, or forever
+    #[arg(long, value_name = "DAYS")]
+    store_keep: Option<String>,
+    /// MiB of pictures in the state folder
+    #[arg(long, value_name = "MB")]
+    store_quota_mb: Option<String>,
     /// Seconds that running generations get when the daemon is told to stop
     #[arg(long, value_name = "SECONDS")]
     drain_timeout_s: Option<String>,
@@ -265,6 +306,11 @@ impl SettingsArgs {
             ("threads", &self.threads),
             ("cpu_slots", &self.cpu_slots),
             ("max_queue", &self.max_queue),
+            ("drill", &self.drill),
+            ("memory_limit_mb", &self.memory_limit_mb),
+            ("max_client_queue", &self.max_client_queue),
+            ("store_keep", &self.store_keep),
+            ("store_quota_mb", &self.store_quota_mb),
             ("drain_timeout_s", &self.drain_timeout_s),
             ("lame_duck_s", &self.lame_duck_s),
             ("log", &self.log),

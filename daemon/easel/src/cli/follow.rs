@@ -59,6 +59,39 @@ pub(super) async fn follow(
     }
 }
 
+/// Follows `stream` until its last event, without files. After Ctrl-C the generation is cancelled by its id.
+pub(super) async fn finish(
+    client: &Easel,
+    mut stream: GenerationStream,
+    output: &Output,
+    interrupt: &mut Interrupt,
+) -> Result<Succeeded, Failure> {
+    let mut reporter = output.reporter();
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = interrupt.wait() => {
+                reporter.end();
+                return Err(cancelled(client, &stream, interrupt).await);
+            }
+        };
+        let Some(event) = event else {
+            return Err(Failure::new(Exit::Fault, "the events of the generation ended without a last one"));
+        };
+        let event = event?;
+        match &event.kind {
+            EventKind::Accepted(generation) => reporter.accepted(generation),
+            EventKind::Queued { position } => reporter.queued(*position),
+            EventKind::Progress(progress) => reporter.progress(progress),
+            _ => {}
+        }
+        if let Some(outcome) = event.outcome() {
+            reporter.end();
+            return Ok(outcome?);
+        }
+    }
+}
+
 /// The outcome in a snapshot of a generation that has ended.
 fn outcome(generation: &proto::Generation) -> Option<Result<Succeeded, Failure>> {
     easel_sdk::Event {

@@ -37,6 +37,17 @@ impl Session {
         }
     }
 
+    /// As [`open`](Self::open); a daemon inside of this process then has the sessions of the state folder.
+    pub(crate) async fn open_with_state(context: &Context) -> Result<Self, Failure> {
+        match Self::running(context).await? {
+            Ok(client) => Ok(Self { client, own: None }),
+            Err(_) => {
+                let own = PrivateDaemon::start_with_state(&context.effective).await?;
+                Ok(Self { client: own.client().await?, own: Some(own) })
+            }
+        }
+    }
+
     /// Connects to the running daemon; fails when there is none, saying why one is needed.
     pub(crate) async fn open_running(context: &Context, need: &str) -> Result<Self, Failure> {
         match Self::running(context).await? {

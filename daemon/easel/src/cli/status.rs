@@ -42,6 +42,14 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
         let bytes = words::bytes(blobs.bytes);
         output.line(&format!("files {} ({bytes}), uploads {}", blobs.count, blobs.uploads));
     }
+    if let Some(store) = status.store.as_ref().filter(|store| store.durable) {
+        let (bytes, quota) = (words::bytes(store.blob_bytes), words::bytes(store.quota_bytes));
+        let (sessions, revisions, blobs) = (store.sessions, store.revisions, store.blobs);
+        output.line(&format!("kept {sessions} sessions, {revisions} revisions, {blobs} pictures ({bytes} of {quota})"));
+        if let Some(problem) = &store.problem {
+            output.line(&format!("the store has a problem: {}", problem.message));
+        }
+    }
     let rows = status.stages.iter().map(stage_row).collect();
     let kept: Vec<_> = status.kept.iter().filter(|cache| cache.count > 0).map(cache::row).collect();
     if !kept.is_empty() {
@@ -87,7 +95,19 @@ fn as_json(status: &GetStatusResponse) -> Value {
     let memory = status.memory.unwrap_or_default();
     let blobs = status.blobs.unwrap_or_default();
     let ended = status.ended.unwrap_or_default();
+    let store = status.store.clone().unwrap_or_default();
     json!({
+        "store": {
+            "durable": store.durable,
+            "sessions": store.sessions,
+            "revisions": store.revisions,
+            "generations": store.generations,
+            "blobs": store.blobs,
+            "blob_bytes": store.blob_bytes,
+            "quota_bytes": store.quota_bytes,
+            "database_bytes": store.database_bytes,
+            "problem": store.problem.map(|problem| problem.message),
+        },
         "running_since_s": uptime(status).map(|up| up.as_secs()),
         "draining": status.draining,
         "queued": status.queued,

@@ -32,7 +32,7 @@ const fn key(name: &'static str, kind: Kind, help: &'static str) -> Key {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 23] = [
+pub(crate) const KEYS: [Key; 28] = [
     key("state_dir", Kind::Path, "folder of the token, the lock and the list of added models"),
     key("socket", Kind::Path, "Unix socket"),
     key("tcp", Kind::Flag, "listen on TCP, loopback only"),
@@ -44,6 +44,7 @@ pub(crate) const KEYS: [Key; 23] = [
     key("models", Kind::Table, "checkpoint folders by name"),
     key("default_model", Kind::Text, "model of requests that name none; empty: the embedded one"),
     key("engine", Kind::Text, "what computes: dreamlite, or drill (no weights, for trying clients)"),
+    key("drill", Kind::Text, "timings and faults of the drill engine, as denoise_step_ms=200 fault=denoise/2/panic/1"),
     key("condition_size", Kind::Number, "edge in pixels at which the encoder sees the source: 512 or 256"),
     key("encoder_precision", Kind::Text, "auto (q8_0 for large encoders, f32 for small ones), f32, q8_0, q4k or int8"),
     key("unet_precision", Kind::Text, "f32, or int8 (faster, pictures differ slightly)"),
@@ -52,6 +53,14 @@ pub(crate) const KEYS: [Key; 23] = [
     key("threads", Kind::Number, "threads that compute; 0: one for each core"),
     key("cpu_slots", Kind::Number, "stages on the CPU that compute at one time, 1 to 64"),
     key("max_queue", Kind::Number, "generations that may wait or run, 1 to 64"),
+    key("memory_limit_mb", Kind::Number, "MiB that models and generations may take together; 0: as much as there is"),
+    key("max_client_queue", Kind::Number, "generations of one client that may wait or run, 1 to 64"),
+    key(
+        "store_keep",
+        Kind::Text,
+        "how long sessions and ended generations are kept: none, a number of days, or forever",
+    ),
+    key("store_quota_mb", Kind::Number, "MiB of pictures in the state folder, at least 512"),
     key("drain_timeout_s", Kind::Number, "seconds that running generations get when the daemon is told to stop"),
     key("lame_duck_s", Kind::Number, "seconds that a daemon told to stop goes on accepting, for proxies, 0 to 60"),
     key("log", Kind::Text, "filter of the log: error, warn, info, debug, trace, or easel_runtime=debug,info"),

@@ -112,13 +112,9 @@ struct PatchEmbed {
 impl PatchEmbed {
     fn load(weights: &Weights, config: &VisionConfig) -> std::result::Result<Self, LoadError> {
         let (hidden, patch) = (config.hidden_size, config.patch_size);
-        let weight = weights.get([hidden, 3, config.temporal_patch_size, patch, patch], "weight")?;
-        let weight = weight.reshape((hidden, config.patch_values())).and_then(|weight| weight.t());
-        let weight = weight.map_err(|source| LoadError::Device {
-            file: "text_encoder".into(),
-            tensor: weights.path().into(),
-            source: Box::new(source),
-        })?;
+        let shape = [hidden, 3, config.temporal_patch_size, patch, patch];
+        let weight = weights.get_as(shape, [hidden, config.patch_values()], "weight")?;
+        let weight = weight.t().map_err(|source| weights.refused("weight", source))?;
         Ok(Self { weight, bias: weights.get([hidden], "bias")? })
     }
 

@@ -22,16 +22,19 @@ pub struct Conv2d {
     stride: usize,
     /// What [`upsample_conv3x3`] makes of the weights when it first runs fused.
     doubling: OnceLock<UpsampleConv3x3>,
-    twin: Option<Twin>,
+    twin: Option<Box<Twin>>,
 }
 
 enum Kernel {
     /// `(out, in, kernel, kernel)`
     Full(Tensor),
-    Int8 {
-        plain: Option<Int8Conv3x3>,
-        doubling: Option<Int8Conv3x3>,
-    },
+    Int8(Box<Packed>),
+}
+
+/// A 3x3 convolution for the pictures that it is to be used for.
+struct Packed {
+    plain: Option<Int8Conv3x3>,
+    doubling: Option<Int8Conv3x3>,
 }
 
 /// Which pictures a 3x3 convolution with packed weights is for.
@@ -71,7 +74,7 @@ impl Conv2d {
             let mut conv = full()?;
             let form = if use_ == Use::Plain { Form::Conv } else { Form::Doubling };
             if let Kernel::Full(weight) = &conv.weight {
-                conv.twin = weights.twin(form, weight, "weight");
+                conv.twin = weights.twin(form, weight, "weight").map(Box::new);
             }
             return Ok(conv);
         }
@@ -87,7 +90,7 @@ impl Conv2d {
         if plain.is_none() && doubling.is_none() {
             return full();
         }
-        let weight = Kernel::Int8 { plain, doubling };
+        let weight = Kernel::Int8(Box::new(Packed { plain, doubling }));
         Ok(Self { weight, bias: None, padding: 1, stride: 1, doubling: OnceLock::new(), twin: None })
     }
 
@@ -101,8 +104,10 @@ impl Conv2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let weight = match &self.weight {
             Kernel::Full(weight) => weight,
-            Kernel::Int8 { plain: Some(layer), .. } => return layer.forward(x),
-            Kernel::Int8 { plain: None, .. } => candle_core::bail!("this convolution was packed for doubled pictures"),
+            Kernel::Int8(packed) => match &packed.plain {
+                Some(layer) => return layer.forward(x),
+                None => candle_core::bail!("this convolution was packed for doubled pictures"),
+            },
         };
         if let Some(twin) = &self.twin {
             twin.compare(x, &easel_kernels::conv2d(x, weight, None, self.padding, self.stride)?)?;
@@ -129,7 +134,7 @@ impl Conv2d {
 
     fn int8(&self) -> Option<&Int8Conv3x3> {
         match &self.weight {
-            Kernel::Int8 { plain, .. } => plain.as_ref(),
+            Kernel::Int8(packed) => packed.plain.as_ref(),
             Kernel::Full(_) => None,
         }
     }
@@ -152,7 +157,7 @@ pub fn residual_convs(convs: &[Conv2d; 3], x: &Tensor) -> Result<Tensor> {
 pub struct Pointwise {
     weight: Points,
     bias: Option<Tensor>,
-    twin: Option<Twin>,
+    twin: Option<Box<Twin>>,
 }
 
 enum Points {
@@ -174,9 +179,8 @@ impl Pointwise {
             let make = |bias: Option<&[f32]>| Int8Pointwise::from_packed(&packed, bias, [out, input]);
             return Ok(Self { weight: Points::Int8(with_bias(weights, bias.as_ref(), make)?), bias: None, twin: None });
         }
-        let weight = weights.get(shape, "weight")?;
-        let weight = weight.reshape((out, input)).map_err(|source| weights.refused("weight", source))?;
-        let twin = weights.twin(Form::Pixels, &weight, "weight");
+        let weight = weights.get_as(shape, [out, input], "weight")?;
+        let twin = weights.twin(Form::Pixels, &weight, "weight").map(Box::new);
         Ok(Self { weight: Points::Full(weight), bias, twin })
     }
 
@@ -250,7 +254,11 @@ pub fn upsample_conv3x3(x: &Tensor, height: usize, width: usize, conv: &Conv2d) 
     let (_, _, rows, columns) = x.dims4()?;
     let doubled = (height, width) == (2 * rows, 2 * columns);
     match &conv.weight {
-        Kernel::Int8 { doubling: Some(layer), .. } if doubled => return layer.forward(x),
+        Kernel::Int8(packed) if doubled => {
+            if let Some(layer) = &packed.doubling {
+                return layer.forward(x);
+            }
+        }
         Kernel::Full(weight) if doubled && fused(x) => {
             let out = conv.doubling(weight)?.forward(x)?;
             if let Some(twin) = &conv.twin {

@@ -15,7 +15,7 @@ use crate::weights::packing::Form;
 pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
-    twin: Option<Twin>,
+    twin: Option<Box<Twin>>,
 }
 
 enum Weight {
@@ -103,9 +103,8 @@ impl Linear {
             };
             return Ok(Self { weight: with_bias(weights, bias.as_ref(), made)?, bias: None, twin: None });
         }
-        let weight = weights.get(shape, "weight")?;
-        let weight = weight.reshape((layer[0], layer[1])).map_err(|source| weights.refused("weight", source))?;
-        let twin = weights.twin_of_linear(&weight, "weight");
+        let weight = weights.get_as(shape, layer, "weight")?;
+        let twin = weights.twin_of_linear(&weight, "weight").map(Box::new);
         Ok(Self { weight: Weight::Full(weight), bias, twin })
     }
 

@@ -16,7 +16,7 @@ pub(super) struct TinyBlock {
 pub(super) enum Layer {
     Conv(Conv2d),
     Relu,
-    Block(TinyBlock),
+    Block(Box<TinyBlock>),
     /// Nearest-neighbour upsampling by a factor, followed by the convolution of the next place.
     Upsample(usize, Conv2d),
 }

@@ -18,7 +18,7 @@ pub(super) fn add(level: Level, panel: &Unpacked<'_>, tile: Tile<'_>, [line, blo
     assert!(tile.offsets.len() == tile.scales.len() && (ROWS - 1) * line + blocks * QUADS <= tile.quads.len());
     match level.0 {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 if std::is_x86_feature_detected!("avx512vnni") => {
+        Kind::Avx512 | Kind::Amx if std::is_x86_feature_detected!("avx512vnni") => {
             // SAFETY: the level says that AVX-512 F and BW are there, VNNI was looked for just now, and the extents were
             // compared with the memory above.
             unsafe { super::x86::vnni(panel, tile, [line, blocks], totals) }

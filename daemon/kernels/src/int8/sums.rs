@@ -1,6 +1,8 @@
 //! The inner sums: rows of signed bytes times a panel of unsigned ones, in exact integers, by ways that agree.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 use crate::dispatch::{Kind, Level};
@@ -50,14 +52,20 @@ pub(super) fn sums(level: Level, panel: Panel<'_>, rows: Rows<'_>, [count, depth
     assert!((count.next_multiple_of(FILL) - 1) * rows.line + depth <= rows.quads.len());
     match level.0 {
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 if std::is_x86_feature_detected!("avx512vnni") => {
+        Kind::Amx if depth.is_multiple_of(DEPTH) => {
+            // SAFETY: the level says that the processor has AMX and that this process may use it; the extents were compared with
+            // the memory above.
+            unsafe { amx::tiles(panel, rows, [count, depth], sums) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512 | Kind::Amx if std::is_x86_feature_detected!("avx512vnni") => {
             // SAFETY: the level says that AVX-512 F and BW are there, VNNI was looked for just now, and the extents were
             // compared with the memory above.
             unsafe { x86::vnni(panel, rows, [count, depth], sums) }
         }
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512 | Kind::Avx2 => {
-            // SAFETY: both levels say that AVX2 is there; the extents as above.
+        Kind::Avx512 | Kind::Amx | Kind::Avx2 => {
+            // SAFETY: all of these levels say that AVX2 is there; the extents as above.
             unsafe { x86::avx2(panel, rows, [count, depth], sums) }
         }
         Kind::Portable => portable(panel, rows, [count, depth], sums),

@@ -145,6 +145,13 @@ impl BlobStore {
         Ok(Blob { info, bytes: Arc::clone(&entry.bytes) })
     }
 
+    /// Drops a blob, whoever holds it: those keep the bytes, and nobody else finds them.
+    pub(super) fn forget(&mut self, hash: BlobHash) {
+        if let Some(entry) = self.blobs.remove(&hash) {
+            self.bytes -= entry.bytes.len() as u64;
+        }
+    }
+
     /// Drops uploads that nobody goes on with.
     pub(super) fn sweep(&mut self, now: Instant) {
         let reserved = &mut self.reserved;

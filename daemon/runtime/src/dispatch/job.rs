@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use easel_domain::engine::{Denoiser, EncodeSpec, Engine};
-use easel_domain::{Plan, PreviewPolicy, RgbImage};
+use easel_domain::{BlobHash, Plan, PreviewPolicy, RgbImage};
 use tracing::Span;
 
 use super::Source;
@@ -25,8 +25,10 @@ pub(super) struct Job<E: Engine> {
     pub(super) span: Span,
     /// Until both encoders have seen it.
     pub(super) source: Option<RgbImage>,
-    /// Keeps the source in the blob store.
-    _blob: Option<Arc<[u8]>>,
+    /// Keeps the source in memory.
+    blob: Option<(BlobHash, Arc<[u8]>)>,
+    /// Counts the runs of the generation, this one included.
+    pub(super) run: u32,
     pub(super) embeds: Option<E::PromptEmbeds>,
     pub(super) image_latents: Option<E::Latents>,
     /// Between two steps; while a step runs it is with the denoiser.
@@ -44,10 +46,11 @@ impl<E: Engine> Job<E> {
     pub(super) fn new(
         (hub, stop, span): (Arc<Hub>, StopToken, Span),
         plan: Arc<Plan>,
-        previews: Option<PreviewPolicy>,
+        (previews, run): (Option<PreviewPolicy>, u32),
         source: Option<Source>,
     ) -> Self {
-        let (source, blob) = source.map_or((None, None), |source| (Some(source.picture), Some(source.blob)));
+        let (source, blob) =
+            source.map_or((None, None), |source| (Some(source.picture), Some((source.hash, source.blob))));
         Self {
             hub,
             stop,
@@ -55,7 +58,8 @@ impl<E: Engine> Job<E> {
             previews,
             span,
             source,
-            _blob: blob,
+            blob,
+            run,
             embeds: None,
             image_latents: None,
             denoising: None,
@@ -64,6 +68,11 @@ impl<E: Engine> Job<E> {
             preview: None,
             preview_picture: None,
         }
+    }
+
+    /// The file of the source picture.
+    pub(super) fn source_blob(&self) -> Option<(BlobHash, Arc<[u8]>)> {
+        self.blob.clone()
     }
 
     pub(super) fn encode_task(&self) -> EncoderTask {

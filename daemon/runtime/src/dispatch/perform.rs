@@ -13,21 +13,18 @@ use super::{Dispatcher, Reply};
 use crate::actor::{Assignment, Control, Report};
 use crate::hub::Hub;
 use crate::pixels;
-use crate::scheduler::{ActorKind, Answer, Command, Effect, JobKey, Outcome, Took, Urgency, Work, actor_of, stage_of};
+use crate::scheduler::{
+    ActorKind, Answer, Command, Effect, JobKey, Outcome, Run, Took, Urgency, Work, actor_of, stage_of,
+};
+use crate::store::{StoreCommand, Write};
 
 impl<E: Engine> Dispatcher<E> {
     pub(super) fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Open { key, id, policy, plan, snapshot } => self.open(key, id, (&policy, plan), *snapshot),
-            Effect::Publish { key, event, snapshot } => {
-                if let Some(job) = self.jobs.get(&key) {
-                    if event.kind.is_last() {
-                        let state = snapshot.state;
-                        job.span.in_scope(|| tracing::info!(?state, "generation ended"));
-                    }
-                    job.hub.publish(event, *snapshot);
-                }
+            Effect::Open { key, id, policy, plan, run, snapshot } => {
+                self.open(key, id, (&policy, plan, run), *snapshot)
             }
+            Effect::Publish { key, event, snapshot } => self.publish(key, event, *snapshot),
             Effect::Start { key, work, urgency } => self.start(key, work, urgency),
             Effect::Interrupt { key, interrupt } => {
                 if let Some(job) = self.jobs.get(&key) {
@@ -39,8 +36,33 @@ impl<E: Engine> Dispatcher<E> {
             Effect::DropConditioning { key } => {
                 self.with_job(key, |job| (job.embeds, job.image_latents) = (None, None))
             }
+            Effect::Lapse { id } => {
+                if self.hubs.get(&id).is_none_or(|hub| hub.watchers() == 0) {
+                    self.echo.push_back(Command::WatchersGone { id });
+                }
+            }
             Effect::Close { key } => drop(self.jobs.remove(&key)),
-            Effect::Forget { id } => drop(self.hubs.remove(&id)),
+            Effect::Suspend { key } => {
+                if let Some(job) = self.jobs.remove(&key) {
+                    job.span.in_scope(|| tracing::info!("generation goes on when the daemon is back"));
+                    let hub = Arc::clone(&job.hub);
+                    self.note(Write::Rest { id: hub.id().clone() });
+                    self.after_store(move || hub.suspend());
+                }
+            }
+            Effect::Forget { id } => {
+                // Its first event may be on its way through the store still.
+                let (hubs, gone) = (Arc::clone(&self.hubs), id.clone());
+                self.after_store(move || drop(hubs.remove(&gone)));
+                let forget = move |store: &mut crate::store::Store| {
+                    if let Err(error) = store.forget(&id) {
+                        tracing::warn!(%error, "a generation could not be forgotten");
+                    }
+                };
+                if !self.store.durable() {
+                    self.journal.push_back(StoreCommand::Ask(Box::new(forget)));
+                }
+            }
             Effect::Load { actor, model, urgency } => self.load(actor, model, urgency),
             Effect::Unload { actor, model } => self.unload_from(actor, model),
             Effect::ModelChanged { name, view } => {
@@ -58,7 +80,11 @@ impl<E: Engine> Dispatcher<E> {
             Effect::Drained => {
                 // Their threads end when their mailboxes are closed.
                 self.actors = None;
-                self.drained.send_replace(true);
+                let drained = self.drained.clone();
+                // Not before everything is written and told.
+                self.after_store(move || {
+                    drained.send_replace(true);
+                });
             }
         }
     }
@@ -69,16 +95,30 @@ impl<E: Engine> Dispatcher<E> {
         }
     }
 
-    fn open(&mut self, key: JobKey, id: GenerationId, (policy, plan): (&RunPolicy, Arc<Plan>), snapshot: Snapshot) {
-        let gone = (policy.on_disconnect == DisconnectPolicy::Cancel).then(|| Arc::clone(&self.gone));
-        let hub = Arc::new(Hub::new(snapshot, gone, Arc::clone(&self.counts)));
+    fn open(
+        &mut self,
+        key: JobKey,
+        id: GenerationId,
+        (policy, plan, run): (&RunPolicy, Arc<Plan>, Run),
+        snapshot: Snapshot,
+    ) {
+        let known = self.hubs.get(&id).map(|hub| Arc::clone(&hub));
+        let again = known.is_some();
+        let hub = known.unwrap_or_else(|| {
+            let may_end = policy.on_disconnect == DisconnectPolicy::Cancel || policy.keep_until.is_some();
+            let gone = may_end.then(|| Arc::clone(&self.gone));
+            Arc::new(Hub::new(snapshot, gone, Arc::clone(&self.counts)))
+        });
         let span = tracing::info_span!("generation", id = id.as_str(), model = plan.model.as_str());
         span.in_scope(
             || tracing::info!(mode = ?plan.mode, size = %plan.working, steps = plan.steps, "generation accepted"),
         );
-        self.hubs.insert(id, Arc::clone(&hub));
-        let job = Job::new((hub, self.stop.child(), span), plan, policy.previews, self.source.take());
+        let source = self.admitting.as_mut().and_then(|admitting| admitting.source.take());
+        let job = Job::new((hub, self.stop.child(), span), plan, (policy.previews, run.number), source);
         self.jobs.insert(key, job);
+        if again {
+            self.note(Write::Rerun { id, fault: run.after_fault });
+        }
     }
 
     fn start(&mut self, key: JobKey, work: Work, urgency: Urgency) {
@@ -130,13 +170,12 @@ impl<E: Engine> Dispatcher<E> {
                     let (start, flag) = (Instant::now(), stop.clone());
                     let (made, waited) = pool.run(move || pixels::finish(&picture, &plan, image, &flag)).await;
                     let stored = match made {
-                        Ok(mut made) => match made.image.hash {
-                            Some(hash) => blobs.put(hash, Arc::clone(&made.image.bytes)).await.map(|bytes| {
-                                made.image.bytes = bytes;
-                                made
-                            }),
-                            None => Ok(made),
-                        },
+                        Ok(mut made) => {
+                            if let Some(hash) = made.image.hash {
+                                made.image.bytes = blobs.keep_result(hash, Arc::clone(&made.image.bytes)).await;
+                            }
+                            Ok(made)
+                        }
                         Err(error) => Err(error),
                     };
                     let outcome = match (stop.check(), stored) {
@@ -150,9 +189,10 @@ impl<E: Engine> Dispatcher<E> {
             }
             Work::ShowPreview { image, step } => {
                 let (Some(picture), Some(policy)) = (job.preview_picture.take(), job.previews) else { return false };
+                let run = job.run;
                 let show = async move {
                     let start = Instant::now();
-                    let (made, waited) = pool.run(move || pixels::preview(&picture, policy, (image, step))).await;
+                    let (made, waited) = pool.run(move || pixels::preview(&picture, policy, (image, step, run))).await;
                     let outcome = match made {
                         Ok(preview) => {
                             hub.show(preview);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use easel_domain::engine::{DeviceKind, Engine};
-use easel_domain::{Error, KeptCache, ModelInfo};
+use easel_domain::{Error, KeptCache, ModelInfo, Plan};
 
 /// The parts of an engine that do not depend on its types.
 pub(crate) trait Catalogue: Send + Sync {
@@ -13,6 +13,7 @@ pub(crate) trait Catalogue: Send + Sync {
     fn kept(&self) -> Vec<KeptCache>;
     fn clear_kept(&self, model: Option<&str>) -> u64;
     fn devices(&self) -> [DeviceKind; 3];
+    fn peak_bytes(&self, plan: &Plan) -> u64;
 }
 
 impl<E: Engine> Catalogue for E {
@@ -38,5 +39,9 @@ impl<E: Engine> Catalogue for E {
 
     fn devices(&self) -> [DeviceKind; 3] {
         Engine::devices(self)
+    }
+
+    fn peak_bytes(&self, plan: &Plan) -> u64 {
+        Engine::peak_bytes(self, plan)
     }
 }

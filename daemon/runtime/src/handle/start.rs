@@ -8,7 +8,7 @@ use easel_domain::engine::{DeviceKind, Engine};
 use easel_domain::{Error, Reason, limits};
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::{Runtime, Shared};
+use super::{Runtime, Shared, housekeeping, recover};
 use crate::RuntimeConfig;
 use crate::actor::hooks::Pulse;
 use crate::actor::{ActorContext, DenoiserKind, EncoderKind, Report, VaeKind, spawn};
@@ -19,6 +19,7 @@ use crate::pixels::PixelPool;
 use crate::scheduler::{ActorKind, Command, Core, CoreConfig, unknown_model};
 use crate::slots::ComputeSlots;
 use crate::stop::StopToken;
+use crate::store::{self, Store, StoreConfig, StoreHandle, Stored, SystemFiles};
 
 impl Runtime {
     /// Starts the actors. To be called within a tokio runtime with its timer enabled. Fails with `ModelNotFound` when the engine does not
@@ -43,34 +44,46 @@ impl Runtime {
         let (commands, command_receiver) = mpsc::channel(limits::ACTOR_MAILBOX);
         let (ready, ready_receiver) = watch::channel(true);
         let (drained, drained_receiver) = watch::channel(false);
-        let blobs = BlobHandle::spawn(config.max_blob_store_bytes);
+        let (store, unfinished) = open_store(&config)?;
+        let cache_bytes = match store.durable() {
+            true => config.max_blob_store_bytes.min(limits::BLOB_CACHE_BYTES),
+            false => config.max_blob_store_bytes,
+        };
+        let blobs = BlobHandle::spawn(cache_bytes, store.clone());
         let (pool, hubs, counts) = (PixelPool::new(), Arc::new(DashMap::new()), Arc::new(WatchCounts::default()));
         let core_config = CoreConfig {
             max_active: config.max_queued_generations.clamp(1, limits::MAX_QUEUED_GENERATIONS),
             drain_timeout: config.drain_timeout,
             // The other half is left to sources, uploads and running generations.
-            max_kept_bytes: config.max_blob_store_bytes / 2,
+            max_kept_bytes: cache_bytes / 2,
+            durable: store.durable(),
+            max_memory_bytes: config.max_memory_bytes,
+            max_client: config.max_client_generations.max(1),
         };
+        let gone = Arc::new(GoneBoard::default());
+        recover::open_hubs(&unfinished, &hubs, &gone, &counts);
         let dispatcher = Dispatcher::new(Parts {
             core: Core::new(core_config, models, default_model.clone()),
             actors,
             reports: report_sender,
             hubs: Arc::clone(&hubs),
             counts: Arc::clone(&counts),
-            gone: Arc::new(GoneBoard::default()),
+            gone: Arc::clone(&gone),
             slots,
             stop,
             pool: pool.clone(),
             blobs: blobs.clone(),
+            store: store.clone(),
             ready,
             drained,
         });
         tokio::spawn(dispatcher.run(command_receiver, reports));
-        Ok(Self(Arc::new(Shared {
+        let runtime = Self(Arc::new(Shared {
             commands,
             hubs,
             counts,
             blobs,
+            store,
             pool,
             catalogue: engine,
             config,
@@ -81,8 +94,27 @@ impl Runtime {
             drained: drained_receiver,
             stalled,
             threads: Mutex::new(threads),
-        })))
+        }));
+        tokio::spawn(recover::recover(Arc::downgrade(&runtime.0), unfinished, gone));
+        tokio::spawn(housekeeping::run(Arc::downgrade(&runtime.0)));
+        Ok(runtime)
     }
+}
+
+/// Opens the store and starts its thread; with the generations that have not ended.
+fn open_store(config: &RuntimeConfig) -> Result<(StoreHandle, Vec<Stored>), Error> {
+    let store_config = StoreConfig {
+        folder: config.state_dir.as_deref().map(store::folder_in),
+        quota_bytes: match config.state_dir {
+            Some(_) => config.store_quota_bytes,
+            None => config.max_blob_store_bytes,
+        },
+        keep: config.keep,
+        version: config.version.clone(),
+    };
+    let mut store = Store::open(store_config, Box::new(SystemFiles), SystemTime::now())?;
+    let unfinished = store.unfinished()?;
+    Ok((StoreHandle::spawn(store)?, unfinished))
 }
 
 fn start_actors<E: Engine>(

@@ -53,6 +53,7 @@ impl Runtime {
                 stage_value_bytes: view.value_bytes,
             },
             watchers: shared.counts.watchers.load(Ordering::Relaxed),
+            store: shared.store.ask(|store| store.status()).await.unwrap_or_default(),
             blobs: shared.blobs.status().await.unwrap_or(BlobStatus::default()),
             previews_dropped: view.previews_dropped + shared.counts.previews_dropped.load(Ordering::Relaxed),
             ended: view.ended,

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Event, Progress, ResultImage, Snapshot};
+use easel_domain::session::Origin;
 use easel_domain::{
-    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, Reused, RunPolicy,
+    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, Reused, RunPolicy, SessionId,
 };
 
 use crate::{EndCounts, ModelState, StageHealth};
@@ -93,6 +94,37 @@ pub(crate) struct NewGeneration {
     pub(crate) plan: Plan,
     /// Bytes of the decoded source picture.
     pub(crate) source_bytes: u64,
+    /// Where it belongs and who asked.
+    pub(crate) origin: Origin,
+    /// Memory that it needs at its peak beside the networks.
+    pub(crate) peak_bytes: u64,
+    /// Memory of the networks that are loaded.
+    pub(crate) model_bytes: u64,
+}
+
+/// A generation that was accepted by an earlier run of the daemon and had not ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Restored {
+    pub(crate) new: NewGeneration,
+    /// Number of the newest event that was told.
+    pub(crate) sequence: u64,
+    /// When it was accepted.
+    pub(crate) create_time: SystemTime,
+    /// Counts its runs, this one included.
+    pub(crate) run: u32,
+    /// The daemon ended in disorder while it ran.
+    pub(crate) interrupted: bool,
+    /// Why it does not run again.
+    pub(crate) failure: Option<Error>,
+}
+
+/// Which run of a generation it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// From 1.
+    pub(crate) number: u32,
+    /// The one before ended with the daemon, in disorder.
+    pub(crate) after_fault: bool,
 }
 
 /// How a piece of work came out.
@@ -135,6 +167,14 @@ pub(crate) struct Took {
 pub(crate) enum Command {
     /// Admit a generation. Answers `Created`.
     Create(Box<NewGeneration>),
+    /// Take a generation up again. Nobody waits for an answer.
+    Restore(Box<Restored>),
+    /// Somebody shows interest in a session: its live work may go on.
+    Renew { session: SessionId },
+    /// These ended generations were removed for good.
+    ForgetAll(Vec<GenerationId>),
+    /// An acceptance could not be written: nobody has heard of the generation, and nobody will.
+    Unstored { key: JobKey },
     /// Look for a generation with this request id. Answers `Found`.
     FindRequest { request_id: RequestId, request: Box<GenerationRequest> },
     /// Stop a generation. Answers `Cancelled`.
@@ -228,7 +268,7 @@ pub(crate) struct Accepted {
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
     /// A generation was admitted: make room for its values and its watchers.
-    Open { key: JobKey, id: GenerationId, policy: Box<RunPolicy>, plan: Arc<Plan>, snapshot: Box<Snapshot> },
+    Open { key: JobKey, id: GenerationId, policy: Box<RunPolicy>, plan: Arc<Plan>, run: Run, snapshot: Box<Snapshot> },
     /// An event for the watchers, and the generation after it.
     Publish { key: JobKey, event: Arc<Event>, snapshot: Box<Snapshot> },
     /// Hand work to the actor of its kind, or to the pixel pool.
@@ -239,8 +279,12 @@ pub(crate) enum Effect {
     DropSource { key: JobKey },
     /// Embeds and image latents are not needed any more.
     DropConditioning { key: JobKey },
+    /// The time until which the generation goes on without watchers is over: see whether there are some.
+    Lapse { id: GenerationId },
     /// The generation has ended: drop all that it held.
     Close { key: JobKey },
+    /// The generation goes on in the next run of the daemon: drop all that it held and send its watchers away.
+    Suspend { key: JobKey },
     /// The generation is no longer kept: drop its events and its result.
     Forget { id: GenerationId },
     /// Let an actor read a model.

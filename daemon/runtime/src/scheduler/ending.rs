@@ -1,10 +1,11 @@
 //! How generations end, exactly once, and how long they are remembered.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{Event, EventKind, State};
-use easel_domain::{Error, Reason, limits};
+use easel_domain::{Error, GenerationId, Reason, RestartPolicy, limits};
 
 use super::command::{Effect, JobKey, Now};
 use super::{Core, Ended};
@@ -25,7 +26,13 @@ impl Core {
         let Some(generation) = self.active.get(&key) else { return };
         if generation.stopping() {
             if generation.in_flight == 0 {
-                self.end_without_result(key, now, fx);
+                let goes_on = generation.stop == Some(Interrupt::ShuttingDown)
+                    && self.config.durable
+                    && generation.policy.on_restart == RestartPolicy::Rerun;
+                match goes_on {
+                    true => self.suspend(key, now, fx),
+                    false => self.end_without_result(key, now, fx),
+                }
             }
         } else if generation.finished() {
             if generation.in_flight > 0 {
@@ -52,6 +59,7 @@ impl Core {
                 (actor.until, actor.health) = (None, crate::StageHealth::Ready);
             }
         }
+        self.keep_leases(now, fx);
         self.forget(now, fx);
     }
 
@@ -67,10 +75,27 @@ impl Core {
             let Some(gone) = self.ended.pop_front() else { return };
             self.ended_bytes -= gone.bytes;
             self.ended_ids.remove(&gone.id);
+            self.live_forgotten(&gone.id);
             if let Some(request_id) = gone.request_id {
                 self.requests.remove(&request_id);
             }
             fx.push(Effect::Forget { id: gone.id });
+        }
+    }
+
+    /// Drops ended generations that were removed from the store.
+    pub(super) fn forget_all(&mut self, ids: &[GenerationId], fx: &mut Vec<Effect>) {
+        let gone: HashSet<_> = ids.iter().filter(|id| self.ended_ids.remove(*id)).collect();
+        let (drop, keep): (VecDeque<Ended>, _) =
+            std::mem::take(&mut self.ended).into_iter().partition(|ended| gone.contains(&ended.id));
+        self.ended = keep;
+        for ended in drop {
+            self.live_forgotten(&ended.id);
+            self.ended_bytes -= ended.bytes;
+            if let Some(request_id) = ended.request_id {
+                self.requests.remove(&request_id);
+            }
+            fx.push(Effect::Forget { id: ended.id });
         }
     }
 
@@ -111,8 +136,10 @@ impl Core {
         fx: &mut Vec<Effect>,
     ) {
         let Some(mut generation) = self.active.remove(&key) else { return };
-        let was_waiting = self.waiting.remove(&generation.urgency()).is_some();
+        let was_waiting = self.waiting.remove(&key);
         self.active_ids.remove(&generation.id);
+        self.forget_turn(&generation.group);
+        self.live_ended(&generation.id, generation.origin.session.as_ref(), state == State::Succeeded);
         generation.state = state;
         generation.position = 0;
         generation.sequence += 1;
@@ -151,5 +178,9 @@ fn stopped(interrupt: Interrupt) -> Error {
             Error::new(Reason::WatcherGone, "the last watcher has gone and the generation was to end with it")
         }
         Interrupt::ShuttingDown => Error::new(Reason::Draining, "the daemon stopped before the generation was done"),
+        Interrupt::Superseded => Error::new(Reason::Superseded, "a newer live edit of the session took its place"),
+        Interrupt::LeaseExpired => {
+            Error::new(Reason::LeaseExpired, "nobody has viewed the live session or asked for it for too long")
+        }
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use easel_domain::engine::Interrupt;
 use easel_domain::event::{Progress, ResultImage, Snapshot, Stage, StageTiming, State};
-use easel_domain::{Error, GenerationId, Mode, Plan, Reused, RunPolicy};
+use easel_domain::session::Origin;
+use easel_domain::{Error, GenerationId, Mode, Plan, Priority, Reused, RunPolicy, SessionId};
 
 use super::command::{JobKey, NewGeneration, Now, Took, Urgency, Work, stage_of};
 
@@ -37,12 +38,37 @@ impl HeldBytes {
     }
 }
 
+/// Those who take turns within a class: sessions, and clients with what they make outside of sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Group {
+    Session(SessionId),
+    Client(String),
+}
+
+impl Group {
+    fn of(origin: &Origin) -> Self {
+        match &origin.session {
+            Some(session) => Self::Session(session.clone()),
+            None => Self::Client(origin.client.clone()),
+        }
+    }
+}
+
 /// A generation from its admission to its end. Owned by the core, which drops it at the end.
 #[derive(Debug)]
 pub(crate) struct Generation {
     pub(crate) key: JobKey,
     pub(crate) id: GenerationId,
     pub(crate) policy: RunPolicy,
+    pub(crate) origin: Origin,
+    /// Whose turn it is with this one.
+    pub(crate) group: Group,
+    /// Memory that it needs at its peak.
+    pub(crate) peak_bytes: u64,
+    /// Memory of the networks that were loaded when it came.
+    pub(crate) model_bytes: u64,
+    /// It has been noticed that its time without watchers is over.
+    pub(crate) lapsed: bool,
     pub(crate) plan: Arc<Plan>,
     pub(crate) created: Now,
     pub(crate) deadline: Option<Instant>,
@@ -90,13 +116,18 @@ struct Timing {
 
 impl Generation {
     pub(crate) fn new(key: JobKey, new: NewGeneration, now: Now) -> Self {
-        let NewGeneration { id, policy, plan, source_bytes, .. } = new;
+        let NewGeneration { id, policy, plan, source_bytes, origin, peak_bytes, model_bytes, .. } = new;
         let pictures = plan.num_images as usize;
         Self {
             key,
             id,
             deadline: policy.timeout.and_then(|timeout| now.instant.checked_add(timeout)),
             policy,
+            group: Group::of(&origin),
+            origin,
+            peak_bytes,
+            model_bytes,
+            lapsed: false,
             created: now,
             state: State::Queued,
             sequence: 0,
@@ -126,6 +157,16 @@ impl Generation {
 
     pub(crate) fn urgency(&self) -> Urgency {
         Urgency::new(self.policy.priority, self.key)
+    }
+
+    /// How long a stage has been ready to begin or go on.
+    pub(crate) fn ready_for(&self, stage: Stage, now: Now) -> Duration {
+        now.instant.saturating_duration_since(self.ready_since[index(stage)])
+    }
+
+    /// True when it is a live edit of this session.
+    pub(crate) fn is_live_of(&self, session: &SessionId) -> bool {
+        self.policy.priority == Priority::Live && self.origin.session.as_ref() == Some(session)
     }
 
     /// True when it takes no new work: it only waits for what is under way.

@@ -70,6 +70,7 @@ fn perform(world: &mut World, act: &Act) {
                 timeout: timeout.then(|| Duration::from_millis(500)),
                 request_id,
                 prompt: "a boat",
+                ..Ask::default()
             });
         }
         Act::Cancel(which) | Act::Gone(which) if !world.seen.is_empty() => {

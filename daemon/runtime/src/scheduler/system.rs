@@ -76,7 +76,7 @@ impl Core {
             return;
         }
         self.draining = now.instant.checked_add(self.config.drain_timeout).or(Some(now.instant));
-        let waiting: Vec<_> = self.waiting.values().copied().collect();
+        let waiting: Vec<_> = self.waiting.iter().copied().collect();
         waiting.into_iter().for_each(|key| self.stop(key, Interrupt::ShuttingDown, now, fx));
     }
 

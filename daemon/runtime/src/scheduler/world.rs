@@ -8,8 +8,10 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, EncodedImage, Event, EventKind, ResultImage, Snapshot, State};
 use easel_domain::{
     DisconnectPolicy, Error, GenerationId, GenerationRequest, ImageFormat, Mode, ModelInfo, Pipeline, Plan,
-    PreviewKind, PreviewPolicy, Priority, Reason, RequestId, Reused, RunPolicy, Size,
+    PreviewKind, PreviewPolicy, Priority, Reason, RequestId, RestartPolicy, Reused, RunPolicy, Size,
 };
+
+use easel_domain::session::Origin;
 
 use super::*;
 
@@ -19,7 +21,10 @@ pub(super) struct Seen {
     pub(super) events: Vec<Arc<Event>>,
     pub(super) snapshot: Option<Snapshot>,
     pub(super) interrupt: Option<Interrupt>,
+    /// Number of the newest event of the run before.
+    told: u64,
     pub(super) closed: bool,
+    pub(super) suspended: bool,
     steps: u32,
 }
 
@@ -40,6 +45,7 @@ pub(super) struct World {
     pub(super) drained: bool,
     pub(super) keys: BTreeMap<GenerationId, JobKey>,
     next: u32,
+    run: u32,
 }
 
 pub(super) const STEPS: u32 = 3;
@@ -54,6 +60,12 @@ pub(super) struct Ask {
     pub(super) timeout: Option<Duration>,
     pub(super) request_id: Option<&'static str>,
     pub(super) prompt: &'static str,
+    pub(super) origin: Origin,
+    pub(super) seed: Option<u64>,
+    pub(super) peak_bytes: u64,
+    pub(super) keep_until: Option<SystemTime>,
+    pub(super) disconnect: DisconnectPolicy,
+    pub(super) restart: RestartPolicy,
 }
 
 impl Default for Ask {
@@ -66,6 +78,12 @@ impl Default for Ask {
             timeout: None,
             request_id: None,
             prompt: "a boat",
+            origin: Origin::default(),
+            seed: None,
+            peak_bytes: 10,
+            keep_until: None,
+            disconnect: DisconnectPolicy::Cancel,
+            restart: RestartPolicy::Rerun,
         }
     }
 }
@@ -120,7 +138,7 @@ fn request(ask: &Ask) -> GenerationRequest {
         sigmas: Vec::new(),
         guidance_scale: None,
         image_guidance_scale: None,
-        seed: None,
+        seed: ask.seed,
         num_images: Some(ask.images),
         output_format: ImageFormat::Png,
     }
@@ -128,7 +146,14 @@ fn request(ask: &Ask) -> GenerationRequest {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(CoreConfig { max_active: 8, drain_timeout: Duration::from_secs(30), max_kept_bytes: 1000 })
+        Self::with(CoreConfig {
+            max_active: 8,
+            drain_timeout: Duration::from_secs(30),
+            max_kept_bytes: 1000,
+            durable: false,
+            max_memory_bytes: None,
+            max_client: 6,
+        })
     }
 
     pub(super) fn with(config: CoreConfig) -> Self {
@@ -146,6 +171,7 @@ impl World {
             drained: false,
             keys: BTreeMap::new(),
             next: 0,
+            run: 0,
         }
     }
 
@@ -161,13 +187,15 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Open { key, id, .. } => {
-                assert!(self.seen.insert(key, Seen::default()).is_none(), "a generation opens once");
+            Effect::Open { key, id, snapshot, run, .. } => {
+                let told = if run.number > 1 { snapshot.sequence } else { 0 };
+                let seen = Seen { told, ..Seen::default() };
+                assert!(self.seen.insert(key, seen).is_none(), "a generation opens once");
                 self.keys.insert(id, key);
             }
             Effect::Publish { key, event, snapshot } => {
                 let seen = self.seen.get_mut(&key).expect("events come after the opening");
-                assert_eq!(event.sequence, seen.events.len() as u64 + 1, "events have no gaps");
+                assert_eq!(event.sequence, seen.told + seen.events.len() as u64 + 1, "events have no gaps");
                 assert_eq!(snapshot.sequence, event.sequence);
                 let before = seen.events.last();
                 assert!(before.is_none_or(|before| !before.kind.is_last()), "nothing comes after the end");
@@ -193,6 +221,12 @@ impl World {
                 assert!(!seen.closed, "a generation closes once");
                 seen.closed = true;
             }
+            Effect::Lapse { id } => self.todo.push_back(Command::WatchersGone { id }),
+            Effect::Suspend { key } => {
+                let seen = self.seen.get_mut(&key).expect("it is open");
+                assert!(!seen.closed, "a generation is suspended once and instead of its end");
+                (seen.closed, seen.suspended) = (true, true);
+            }
             Effect::Forget { id } => assert!(self.forgotten.insert(id), "a generation is forgotten once"),
             Effect::Load { actor, model, .. } if self.holds_loads => self.loads.push((actor, model)),
             Effect::Load { actor, model, .. } => {
@@ -209,8 +243,7 @@ impl World {
         }
     }
 
-    /// Creates a generation; its key.
-    pub(super) fn create(&mut self, ask: Ask) -> Result<JobKey, Error> {
+    fn new_generation(&mut self, ask: &Ask) -> NewGeneration {
         self.next += 1;
         let policy = RunPolicy {
             previews: ask.previews.then_some(PreviewPolicy {
@@ -220,12 +253,45 @@ impl World {
                 every_n_steps: 1,
             }),
             priority: ask.priority,
-            on_disconnect: DisconnectPolicy::Cancel,
+            on_disconnect: ask.disconnect,
             timeout: ask.timeout,
+            keep_until: ask.keep_until,
+            on_restart: ask.restart,
             request_id: ask.request_id.map(|id| id.parse::<RequestId>().expect("tests choose good ids")),
         };
-        let id = GenerationId::new(format!("gen_{:04}", self.next));
-        let new = NewGeneration { id, request: request(&ask), policy, plan: plan(&ask), source_bytes: 10 };
+        let id = GenerationId::new(format!("gen_{:03}_{:04}", self.run, self.next));
+        NewGeneration {
+            id,
+            request: request(ask),
+            policy,
+            plan: plan(ask),
+            source_bytes: 10,
+            origin: ask.origin.clone(),
+            peak_bytes: ask.peak_bytes,
+            model_bytes: 5,
+        }
+    }
+
+    /// A generation under an id that it had before.
+    pub(super) fn named(&mut self, ask: &Ask, id: GenerationId) -> NewGeneration {
+        NewGeneration { id, ..self.new_generation(ask) }
+    }
+
+    /// Creates a generation in a run of the daemon, whose number makes its id another; its key.
+    pub(super) fn create_with(&mut self, ask: Ask, run: u32) -> Result<JobKey, Error> {
+        self.run = run;
+        self.create(ask)
+    }
+
+    /// A generation as the store has it after a new start.
+    pub(super) fn restored_from(&mut self, ask: Ask, sequence: u64, create_time: SystemTime) -> Restored {
+        let new = self.new_generation(&ask);
+        Restored { new, sequence, create_time, run: 2, interrupted: true, failure: None }
+    }
+
+    /// Creates a generation; its key.
+    pub(super) fn create(&mut self, ask: Ask) -> Result<JobKey, Error> {
+        let new = self.new_generation(&ask);
         match self.send(Command::Create(Box::new(new))) {
             Answer::Created(created) => created.map(|accepted| self.keys[&accepted.id]),
             answer => panic!("a creation is answered with {answer:?}"),

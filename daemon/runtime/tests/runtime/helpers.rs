@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use easel_domain::event::{Event, EventKind, Snapshot, Stage, State, Watched};
 use easel_domain::{
-    BlobHash, DisconnectPolicy, GenerationRequest, ImageFormat, PreviewKind, PreviewPolicy, Priority, RgbImage,
-    RunPolicy,
+    BlobHash, DisconnectPolicy, GenerationRequest, ImageFormat, PreviewKind, PreviewPolicy, Priority, RestartPolicy,
+    RgbImage, RunPolicy,
 };
 use easel_runtime::drill::{DrillConfig, DrillEngine};
 use easel_runtime::{Runtime, RuntimeConfig, Watch};
@@ -67,6 +67,8 @@ pub(crate) fn policy() -> RunPolicy {
         on_disconnect: DisconnectPolicy::Cancel,
         timeout: None,
         request_id: None,
+        keep_until: None,
+        on_restart: RestartPolicy::Rerun,
     }
 }
 

@@ -3,6 +3,7 @@
 mod faults;
 mod helpers;
 mod pictures;
+mod recovering;
 mod stopping;
 mod system;
 mod watching;

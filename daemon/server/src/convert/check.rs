@@ -1,6 +1,6 @@
 //! Collects everything that is wrong with a request.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use easel_domain::{BlobHash, Error, FieldViolation, GenerationId, Reason};
 
@@ -86,6 +86,15 @@ impl Check {
         if !value.is_finite() {
             self.wrong(field, format!("{value} is not a finite number"));
         }
+    }
+
+    /// A point in time.
+    pub(crate) fn time(&mut self, field: &str, value: prost_types::Timestamp) -> Option<SystemTime> {
+        let time = SystemTime::try_from(value).ok();
+        if time.is_none() {
+            self.wrong(field, "is no point in time: give seconds since 1970 and nanoseconds below a second");
+        }
+        time
     }
 
     /// A span of time between two others.

@@ -102,7 +102,8 @@ pub(crate) fn cancelled(outcome: CancelOutcome) -> v1::CancelGenerationResponse 
     v1::CancelGenerationResponse { outcome: outcome.into(), at: at.as_ref().map(progress) }
 }
 
-fn resolved(plan: &Plan) -> v1::Resolved {
+/// What was resolved.
+pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
     let edit = plan.mode == Mode::Edit;
     v1::Resolved {
         mode: names::wire_mode(plan.mode).into(),

@@ -34,6 +34,13 @@ impl InlineBudget {
         self.image(image, MAX_INLINE_ANSWER_BYTES)
     }
 
+    /// Whether a result of so many bytes may stand inline; counts it if so.
+    pub(crate) fn takes(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= MAX_INLINE_RESULT_BYTES.min(self.0);
+        self.0 -= if fits { bytes } else { 0 };
+        fits
+    }
+
     fn image(&mut self, image: &EncodedImage, most: usize) -> v1::Image {
         v1::Image {
             format: names::wire_format(image.format).into(),

@@ -1,7 +1,9 @@
 //! The enums of the domain and those of the protocol, value by value.
 
 use easel_domain::event::{Stage, State};
-use easel_domain::{DisconnectPolicy, ImageFormat, KeptKind, Mode, Pipeline, PreviewKind, Priority, Reused};
+use easel_domain::{
+    DisconnectPolicy, ImageFormat, KeptKind, Mode, Pipeline, PreviewKind, Priority, RestartPolicy, Reused,
+};
 use easel_proto::v1;
 
 /// `UNSPECIFIED` is `None`: edit when there is a picture.
@@ -36,6 +38,15 @@ pub(crate) fn on_disconnect(wire: v1::DisconnectPolicy, default: DisconnectPolic
         v1::DisconnectPolicy::Unspecified => default,
         v1::DisconnectPolicy::Cancel => DisconnectPolicy::Cancel,
         v1::DisconnectPolicy::Keep => DisconnectPolicy::Keep,
+    }
+}
+
+/// `UNSPECIFIED` is what suits the urgency: a live picture is worth nothing later.
+pub(crate) fn on_restart(wire: v1::RestartPolicy, priority: Priority) -> RestartPolicy {
+    match wire {
+        v1::RestartPolicy::Unspecified if priority == Priority::Live => RestartPolicy::Fail,
+        v1::RestartPolicy::Unspecified | v1::RestartPolicy::Rerun => RestartPolicy::Rerun,
+        v1::RestartPolicy::Fail => RestartPolicy::Fail,
     }
 }
 

@@ -62,9 +62,9 @@ pub(crate) fn preparation(spec: Option<v1::GenerationSpec>) -> Result<(Generatio
     check.finish(asked)
 }
 
-fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Option<Bytes>) {
+pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Option<Bytes>) {
     let mode = check.known("spec.mode", spec.mode, "Mode").and_then(names::mode);
-    let (image, inline) = source(check, spec.image);
+    let (image, inline) = source(check, "spec.image", spec.image);
     for (field, value) in
         [("spec.guidance_scale", spec.guidance_scale), ("spec.image_guidance_scale", spec.image_guidance_scale)]
     {
@@ -94,25 +94,29 @@ fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest
 
 /// The source picture by its hash, or inline. A wrong hash still counts as a picture, so that nothing else is found
 /// wrong with it.
-fn source(check: &mut Check, image: Option<v1::ImageSource>) -> (Option<BlobHash>, Option<Bytes>) {
+pub(super) fn source(
+    check: &mut Check,
+    field: &str,
+    image: Option<v1::ImageSource>,
+) -> (Option<BlobHash>, Option<Bytes>) {
     use v1::image_source::Source;
     match image.map(|image| image.source) {
         None => (None, None),
         Some(None) => {
-            check.wrong("spec.image", "holds no picture: set `inline` or `sha256`");
+            check.wrong(field, "holds no picture: set `inline` or `sha256`");
             (Some(BlobHash([0; 32])), None)
         }
         Some(Some(Source::Sha256(text))) => {
-            let hash = check.hash("spec.image.sha256", &text);
+            let hash = check.hash(&format!("{field}.sha256"), &text);
             (Some(hash.unwrap_or(BlobHash([0; 32]))), None)
         }
         Some(Some(Source::Inline(bytes))) => {
             if bytes.is_empty() {
-                check.wrong("spec.image.inline", "has no bytes: send the whole file");
+                check.wrong(format!("{field}.inline"), "has no bytes: send the whole file");
             } else if bytes.len() > MAX_INLINE_IMAGE_BYTES {
                 let size = bytes.len();
                 check.wrong(
-                    "spec.image.inline",
+                    format!("{field}.inline"),
                     format!(
                         "has {size} bytes, {MAX_INLINE_IMAGE_BYTES} may stand in a request: upload it and give its hash"
                     ),
@@ -128,10 +132,14 @@ fn run_policy(check: &mut Check, policy: v1::RunPolicy, on_disconnect: Disconnec
     let disconnect = check
         .known("policy.on_disconnect", policy.on_disconnect, "DisconnectPolicy")
         .unwrap_or(v1::DisconnectPolicy::Unspecified);
+    let restart =
+        check.known("policy.on_restart", policy.on_restart, "RestartPolicy").unwrap_or(v1::RestartPolicy::Unspecified);
     let request_id = Some(policy.request_id).filter(|id| !id.is_empty());
     RunPolicy {
         previews: policy.previews.and_then(|previews| preview_policy(check, &previews)),
         priority: names::priority(priority),
+        keep_until: policy.keep_until.and_then(|until| check.time("policy.keep_until", until)),
+        on_restart: names::on_restart(restart, names::priority(priority)),
         on_disconnect: names::on_disconnect(disconnect, on_disconnect),
         timeout: check.duration("policy.timeout", policy.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
         request_id: request_id

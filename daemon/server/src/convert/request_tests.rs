@@ -69,6 +69,7 @@ fn what_is_said_arrives() {
         on_disconnect: v1::DisconnectPolicy::Keep.into(),
         timeout: span(1, 500_000_000),
         request_id: "a-1".into(),
+        ..Default::default()
     };
     let made = convert(spec, policy).unwrap();
     assert_eq!(made.request.mode, Some(Mode::Edit));
@@ -102,6 +103,7 @@ fn everything_wrong_is_named_at_once() {
         on_disconnect: 9,
         timeout: span(-1, 0),
         request_id: "no spaces".into(),
+        ..Default::default()
     };
     let found = wrong(spec, policy);
     let expected = [

@@ -3,9 +3,10 @@
 use easel_domain::engine::DeviceKind;
 use easel_domain::{BlobHash, KeptCache, KeptEntry, limits};
 use easel_proto::v1;
-use easel_runtime::{RuntimeStatus, StageHealth, StageStatus};
+use easel_runtime::{RuntimeStatus, StageHealth, StageStatus, StoreStatus};
 
 use super::{names, time};
+use crate::status::generation_error;
 
 /// Every number that bounds a request.
 pub(crate) fn wire_limits(max_queued_generations: usize) -> v1::Limits {
@@ -47,6 +48,7 @@ pub(crate) fn wire_status(status: &RuntimeStatus, kept: &[KeptCache]) -> v1::Get
             uploads: status.blobs.uploads,
         }),
         previews_dropped: status.previews_dropped,
+        store: Some(store(&status.store)),
         ended: Some(v1::EndCounts {
             succeeded: status.ended.succeeded,
             failed: status.ended.failed,
@@ -100,6 +102,20 @@ fn wire_stage(stage: &StageStatus) -> v1::StageStatus {
         occupancy: stage.occupancy,
         restarts: stage.restarts,
         device: device.to_owned(),
+    }
+}
+
+fn store(store: &StoreStatus) -> v1::StoreStatus {
+    v1::StoreStatus {
+        durable: store.durable,
+        sessions: store.sessions,
+        revisions: store.revisions,
+        generations: store.generations,
+        blobs: store.blobs,
+        blob_bytes: store.blob_bytes,
+        quota_bytes: store.quota_bytes,
+        database_bytes: store.database_bytes,
+        problem: store.problem.as_ref().map(generation_error),
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn preflight_answer() -> Response {
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, grpc-timeout, x-grpc-web, x-user-agent"),
+        HeaderValue::from_static("authorization, content-type, easel-client, grpc-timeout, x-grpc-web, x-user-agent"),
     );
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
     response

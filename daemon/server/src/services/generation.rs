@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use easel_domain::engine::Interrupt;
+use easel_domain::session::Origin;
 use easel_domain::{DisconnectPolicy, Error, GenerationRequest};
 use easel_proto::v1;
 use easel_proto::v1::generation_service_server::GenerationService;
@@ -12,6 +13,7 @@ use futures_util::stream;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response};
 
+use super::client::client;
 use super::deadline::deadline;
 use super::{Answer, StreamAnswer, answer, refused};
 use crate::convert::request::{Submission, submission};
@@ -29,18 +31,23 @@ impl Generations {
     }
 
     async fn run(&self, request: Request<v1::RunGenerationRequest>) -> Result<Watch, Error> {
-        let deadline = deadline(request.metadata())?;
+        let (deadline, client) = (deadline(request.metadata())?, client(&request));
         let wire = request.into_inner();
         let Submission { request, inline, policy } =
             submission(wire.spec, wire.policy, DisconnectPolicy::Cancel, deadline)?;
         let request = stored(&self.runtime, request, inline).await?;
-        self.runtime.run(request, policy).await
+        self.runtime.run_for(Origin { client, ..Origin::default() }, request, policy).await
     }
 
-    async fn create(&self, wire: v1::CreateGenerationRequest) -> Result<v1::CreateGenerationResponse, Error> {
+    async fn create(
+        &self,
+        request: Request<v1::CreateGenerationRequest>,
+    ) -> Result<v1::CreateGenerationResponse, Error> {
+        let client = client(&request);
+        let wire = request.into_inner();
         let Submission { request, inline, policy } = submission(wire.spec, wire.policy, DisconnectPolicy::Keep, None)?;
         let request = stored(&self.runtime, request, inline).await?;
-        let created = self.runtime.create(request, policy).await?;
+        let created = self.runtime.create_for(Origin { client, ..Origin::default() }, request, policy).await?;
         let generation = event::generation(&created.snapshot, &mut InlineBudget::one_answer());
         Ok(v1::CreateGenerationResponse { generation: Some(generation), existed: created.existed })
     }
@@ -99,7 +106,7 @@ pub(super) async fn stored(
 
 /// The events of a watch. The watch lives in the stream: when the connection is lost the stream is dropped, and with it
 /// the watch, which is the disconnect.
-fn events<T: Send + 'static>(watch: Watch, wrap: fn(v1::GenerationEvent) -> T) -> Response<BoxStream<T>> {
+pub(super) fn events<T: Send + 'static>(watch: Watch, wrap: fn(v1::GenerationEvent) -> T) -> Response<BoxStream<T>> {
     let stream = stream::unfold(watch, move |mut watch| async move {
         let item = match watch.next().await? {
             Ok(watched) => Ok(wrap(event::watched(watch.id(), &watched))),
@@ -127,7 +134,7 @@ impl GenerationService for Generations {
         &self,
         request: Request<v1::CreateGenerationRequest>,
     ) -> Answer<v1::CreateGenerationResponse> {
-        answer(self.create(request.into_inner()).await)
+        answer(self.create(request).await)
     }
 
     async fn watch_generation(

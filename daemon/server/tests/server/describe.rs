@@ -9,10 +9,11 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::support::{Daemon, endless, quick, run_request};
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "easel.v1.BlobService",
     "easel.v1.GenerationService",
     "easel.v1.ModelService",
+    "easel.v1.SessionService",
     "easel.v1.SystemService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

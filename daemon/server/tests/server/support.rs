@@ -30,6 +30,7 @@ pub(crate) struct Daemon {
     pub(crate) socket: PathBuf,
     memory: MemoryConnector,
     stop: oneshot::Sender<()>,
+    pub(crate) runtime: Runtime,
     serving: JoinHandle<Result<(), ServeError>>,
     home: TempDir,
 }
@@ -77,10 +78,10 @@ impl Daemon {
         let socket = bound.unix_path().unwrap().to_owned();
         let memory = bound.memory().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(bound.serve(runtime, async move {
+        let serving = tokio::spawn(bound.serve(runtime.clone(), async move {
             let _ = stopped.await;
         }));
-        Self { port, socket, memory, stop, serving, home }
+        Self { port, socket, memory, stop, runtime, serving, home }
     }
 
     /// With a drill.

@@ -1,0 +1,175 @@
+//! Long work and long rest: thousands of jobs through the real binary with memory and file descriptors flat at the end, and what a
+//! thousand idle sessions and five hundred open streams cost. 2,000 jobs; 20,000 with `EASEL_TEST_LONG`.
+
+#![cfg(target_os = "linux")]
+
+#[path = "cli/world.rs"]
+#[allow(dead_code, reason = "shared with the tests of the command line")]
+mod world;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use easel_sdk::{Easel, EventKind, Target, proto};
+use world::World;
+
+const INSTANT: &str = "load_ms=0 encode_layer_ms=0 denoise_step_ms=0 vae_strip_ms=0 native_px=4";
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio")
+}
+
+async fn connect(world: &World) -> Easel {
+    Easel::connect(&Target::unix(world.path("state/run/easel.sock"))).await.expect("the daemon answers")
+}
+
+/// Resident KiB of a process.
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the line is there");
+    line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+}
+
+fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count()
+}
+
+/// Time on the processor in clock ticks of 10 ms.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields: Vec<_> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    [11, 12].map(|at| fields[at].parse::<u64>().expect("a number")).iter().sum()
+}
+
+async fn jobs(world: &World, count: usize) {
+    let mut clients = Vec::new();
+    for client in 0..4 {
+        let easel = connect(world).await;
+        clients.push(tokio::spawn(async move {
+            for job in 0..count / 4 {
+                let request = easel.generate("a boat").seed((client * 7 + job as u64) % 50);
+                match job % 10 {
+                    // One is cancelled, one abandoned, the others come to their end.
+                    0 => {
+                        let generation = request.create().await.expect("there is room");
+                        easel.cancel(generation.id).await.expect("it is known");
+                    }
+                    1 => drop(request.start().await.expect("there is room")),
+                    _ => drop(request.start().await.expect("there is room").finish().await.expect("it succeeds")),
+                }
+            }
+        }));
+    }
+    for client in clients {
+        client.await.expect("no client fails");
+    }
+}
+
+#[test]
+fn thousands_of_jobs_leave_memory_and_files_as_they_were() {
+    let count = if std::env::var_os("EASEL_TEST_LONG").is_some() { 20_000 } else { 2_000 };
+    let world = World::new();
+    let daemon = world.serve(&["--port", "0", "--tcp", "false", "--drill", INSTANT]);
+    let runtime = runtime();
+    let begin = Instant::now();
+    // A thousand ended generations are kept in memory on purpose: the first half fills that.
+    runtime.block_on(jobs(&world, count / 2));
+    world.wait_for_status(|status| status["running"] == 0 && status["queued"] == 0);
+    let (memory, files) = (resident_kib(daemon.pid()), open_files(daemon.pid()));
+    runtime.block_on(jobs(&world, count / 2));
+    world.wait_for_status(|status| status["running"] == 0 && status["queued"] == 0);
+    let (memory_after, files_after) = (resident_kib(daemon.pid()), open_files(daemon.pid()));
+    say(&format!(
+        "{} jobs in {:.1} s: resident {memory} KiB half way, {memory_after} KiB at the end; open files {files} and {files_after}",
+        count,
+        begin.elapsed().as_secs_f64()
+    ));
+    assert!(memory_after < memory + memory / 5 + 4096, "{memory} KiB became {memory_after} KiB");
+    assert!(files_after <= files + 4, "{files} open files became {files_after}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
+fn idle_sessions_and_streams_cost_next_to_nothing() {
+    let world = World::new();
+    let slow = "load_ms=0 encode_layer_ms=3600000 native_px=4";
+    let daemon = world.serve(&["--port", "0", "--tcp", "false", "--drill", slow]);
+    let runtime = runtime();
+    let streams = runtime.block_on(async {
+        let easel = connect(&world).await;
+        let before = resident_kib(daemon.pid());
+        for number in 0..1000 {
+            easel.create_session(format!("session {number}"), None).await.expect("there is room");
+        }
+        let with_sessions = resident_kib(daemon.pid());
+        let generation = easel.generate("x").create().await.expect("there is room");
+        let mut streams = Vec::new();
+        // A connection carries 128 streams at most.
+        for _ in 0..5 {
+            let easel = connect(&world).await;
+            for _ in 0..100 {
+                let mut stream = easel.watch(&generation.id, 0).await.expect("there is room");
+                stream.next().await.expect("an event").expect("no error");
+                streams.push(stream);
+            }
+        }
+        let with_streams = resident_kib(daemon.pid());
+        say(&format!(
+            "resident {before} KiB; with 1,000 idle sessions {with_sessions} KiB; with 500 open streams more {with_streams} KiB"
+        ));
+        assert!(with_streams < before + 64 * 1024, "they cost {} KiB", with_streams - before);
+        streams
+    });
+    world.wait_for_status(|status| status["watchers"].as_u64() == Some(500));
+    let (begin, used) = (Instant::now(), ticks(daemon.pid()));
+    // Rest is what is measured here, so that there is nothing to wait for but time.
+    std::thread::sleep(Duration::from_secs(4));
+    // The pretended computation of the drill looks for a cancellation every 2 ms, which is part of what is counted.
+    let share = (ticks(daemon.pid()) - used) as f64 * 0.01 / begin.elapsed().as_secs_f64();
+    say(&format!("at rest {:.1} % of one processor", share * 100.0));
+    assert!(share < 0.10, "at rest it takes {:.1} % of one processor", share * 100.0);
+    drop(streams);
+    daemon.kill();
+}
+
+#[test]
+fn a_cancellation_frees_within_one_step() {
+    let world = World::new();
+    let step = Duration::from_millis(100);
+    let drill = "load_ms=0 encode_layer_ms=0 denoise_step_ms=100 vae_strip_ms=0 native_px=4";
+    let daemon = world.serve(&["--port", "0", "--tcp", "false", "--drill", drill]);
+    let mut times = runtime().block_on(async {
+        let easel = connect(&world).await;
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            let mut stream = easel.generate("x").steps(50).start().await.expect("there is room");
+            loop {
+                let event = stream.next().await.expect("an event").expect("no error");
+                if matches!(event.kind, EventKind::Progress(at) if at.stage() == proto::Stage::Denoise && at.done > 0) {
+                    break;
+                }
+            }
+            let begin = Instant::now();
+            easel.cancel(stream.id().expect("it is known")).await.expect("it runs");
+            while let Some(event) = stream.next().await {
+                event.expect("no error");
+            }
+            times.push(begin.elapsed());
+        }
+        times
+    });
+    times.sort_unstable();
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    say(&format!(
+        "from cancel to freed {:.1} ms (p50), {:.1} ms (most); a step takes {:.0} ms",
+        ms(times[10]),
+        ms(times[19]),
+        ms(step)
+    ));
+    assert!(times[10] <= step, "{times:?}");
+    assert_eq!(daemon.terminate(), 0);
+}

@@ -1,0 +1,20 @@
+//! Who asks, for quotas.
+
+use easel_domain::limits::MAX_CLIENT_NAME_BYTES;
+use tonic::Request;
+
+use crate::peer::Peer;
+
+const HEADER: &str = "easel-client";
+
+/// The name that a client gives itself, else its connection over TCP; empty for the user's own command line over the Unix socket.
+pub(crate) fn client<T>(request: &Request<T>) -> String {
+    let named = request.metadata().get(HEADER).and_then(|name| name.to_str().ok());
+    if let Some(name) = named.filter(|name| !name.is_empty() && name.len() <= MAX_CLIENT_NAME_BYTES) {
+        return name.to_owned();
+    }
+    match request.extensions().get::<Peer>() {
+        Some(Peer::Tcp(address)) => address.to_string(),
+        _ => String::new(),
+    }
+}
