@@ -5,7 +5,8 @@ use std::time::Duration;
 use easel_domain::event::{EventKind, StageTiming, Watched};
 use easel_domain::session::Origin;
 use easel_domain::{
-    DisconnectPolicy, Error, GenerationId, GenerationRequest, KeptCache, Priority, Reason, RestartPolicy, RunPolicy, resolve,
+    DisconnectPolicy, Error, GenerationId, GenerationRequest, KeptCache, Priority, Reason, RestartPolicy, RunPolicy,
+    resolve,
 };
 
 use super::{Runtime, confused, new_id};

@@ -7,7 +7,8 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Event, Progress, ResultImage, Snapshot};
 use easel_domain::session::Origin;
 use easel_domain::{
-    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, Reused, RunPolicy, SessionId,
+    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, Reused, RunPolicy,
+    SessionId,
 };
 
 use crate::{EndCounts, ModelState, StageHealth};
