@@ -51,7 +51,8 @@ impl<E: Engine> Dispatcher<E> {
                 }
             }
             Effect::Forget { id } => {
-                // Its first event may be on its way through the store still.
+                self.hubs.remove(&id);
+                // Again behind its first event, which may be on its way through the store still.
                 let (hubs, gone) = (Arc::clone(&self.hubs), id.clone());
                 self.after_store(move || drop(hubs.remove(&gone)));
                 let forget = move |store: &mut crate::store::Store| {
