@@ -158,7 +158,7 @@ pub(super) fn reason<T: std::fmt::Debug>(result: Result<T, Error>) -> Reason {
 }
 
 /// Lets a generation of a session succeed; the session as it stands then.
-fn edit(
+pub(super) fn edit(
     store: &mut Store,
     id: &SessionId,
     (generation, prompt): (&str, &str),
