@@ -93,6 +93,42 @@ fn thousands_of_jobs_leave_memory_and_files_as_they_were() {
     assert_eq!(daemon.terminate(), 0);
 }
 
+/// `EASEL_TEST_MINUTES` sets another time.
+#[test]
+#[ignore = "half an hour with the embedded model: cargo test -p easel --test soak -- --ignored --nocapture"]
+fn half_an_hour_of_edits_with_the_embedded_model() {
+    let minutes = std::env::var("EASEL_TEST_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(30.0);
+    let world = World::with_engine("dreamlite");
+    let daemon = world.serve(&["--port", "0", "--tcp", "false"]);
+    let (mut half_way, mut edits) = (None, 0_u32);
+    let time = Duration::from_secs_f64(minutes * 60.0);
+    runtime().block_on(async {
+        let easel = connect(&world).await;
+        let begin = Instant::now();
+        while begin.elapsed() < time {
+            let session = easel.create_session("soak", None).await.expect("there is room");
+            for prompt in ["a red circle on a white background", "make the circle blue", "make the circle green"] {
+                let edit = easel.edit_session(&session.id, easel_sdk::edit(prompt)).await.expect("it is accepted");
+                edit.finish().await.expect("it succeeds");
+                edits += 1;
+            }
+            easel.delete_session(&session.id).await.expect("deleted");
+            if begin.elapsed() > time / 2 && half_way.is_none() {
+                half_way = Some((resident_kib(daemon.pid()), open_files(daemon.pid())));
+            }
+        }
+    });
+    let (memory, files) = half_way.expect("there was a middle");
+    let (memory_after, files_after) = (resident_kib(daemon.pid()), open_files(daemon.pid()));
+    say(&format!(
+        "{edits} edits in {minutes} minutes: resident {memory} KiB half way, {memory_after} KiB at the end; open files {files} \
+         and {files_after}"
+    ));
+    assert!(memory_after < memory + memory / 10 + 4096, "{memory} KiB became {memory_after} KiB");
+    assert!(files_after <= files + 4, "{files} open files became {files_after}");
+    assert_eq!(daemon.terminate(), 0);
+}
+
 #[test]
 fn idle_sessions_and_streams_cost_next_to_nothing() {
     let world = World::new();

@@ -35,6 +35,9 @@ pub(crate) struct Source {
     pub(crate) blob: Arc<[u8]>,
 }
 
+/// The file of a source picture and its hash.
+type SourceBlob = (BlobHash, Arc<[u8]>);
+
 /// A command from a handle.
 pub(crate) struct Envelope {
     pub(crate) command: Command,

@@ -165,7 +165,7 @@ impl Store {
             }
             done
         });
-        self.shelf.settle(done.is_ok());
+        self.settle_blobs(done.is_ok());
         match &done {
             Ok(_) => {
                 self.problem = None;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use easel_domain::engine::{
     DenoiseSpec, Denoiser, Denoising, EncodeSpec, Encoder, Engine, StageControl, StageError, StageValue, Vae,
 };
-use easel_domain::{PreviewKind, Reused, RgbImage, Size};
+use easel_domain::{Error, PreviewKind, Reason, Reused, RgbImage, Size};
 
 use super::thread::{Finished, Report};
 use crate::scheduler::{ActorKind, Outcome};
@@ -181,7 +181,14 @@ impl<E: Engine> Kind<E> for VaeKind<E> {
                 let (latents, reused) = network.encode(&image, size, control)?;
                 VaeOutput::Latents(latents, reused)
             }
-            VaeTask::Decode { latents } => VaeOutput::Picture(network.decode(&latents, control)?),
+            VaeTask::Decode { latents } => {
+                let picture = network.decode(&latents, control)?;
+                if is_of_one_colour(&picture) {
+                    let message = "the picture has one colour only, which is what a broken device makes";
+                    return Err(Error::new(Reason::EngineFault, message).into());
+                }
+                VaeOutput::Picture(picture)
+            }
             VaeTask::Preview { latents, kind: PreviewKind::Decoded } => {
                 VaeOutput::Picture(network.decode(&latents, control)?)
             }
@@ -202,5 +209,26 @@ impl<E: Engine> Kind<E> for VaeKind<E> {
 
     fn report(finished: Finished<VaeOutput<E::Latents>>) -> Report<E> {
         Report::Vae(Box::new(finished))
+    }
+}
+
+/// True when every pixel is the same: no network draws that, but one whose numbers have overflowed does.
+fn is_of_one_colour(picture: &RgbImage) -> bool {
+    let mut pixels = picture.pixels().chunks_exact(3);
+    let first = pixels.next();
+    pixels.all(|pixel| Some(pixel) == first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_other_pixel_makes_a_picture() {
+        let mut pixels = vec![7; 4 * 4 * 3];
+        let picture = |pixels: &[u8]| RgbImage::new(4, 4, pixels).expect("the sides fit the bytes");
+        assert!(is_of_one_colour(&picture(&pixels)));
+        pixels[20] = 8;
+        assert!(!is_of_one_colour(&picture(&pixels)));
     }
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use easel_domain::engine::{Denoiser, EncodeSpec, Engine};
-use easel_domain::{BlobHash, Plan, PreviewPolicy, RgbImage};
+use easel_domain::{Plan, PreviewPolicy, RgbImage};
 use tracing::Span;
 
-use super::Source;
+use super::{Source, SourceBlob};
 use crate::actor::thread::Finished;
 use crate::actor::{DenoiserTask, EncoderTask, VaeTask};
 use crate::hub::Hub;
@@ -26,7 +26,7 @@ pub(super) struct Job<E: Engine> {
     /// Until both encoders have seen it.
     pub(super) source: Option<RgbImage>,
     /// Keeps the source in memory.
-    blob: Option<(BlobHash, Arc<[u8]>)>,
+    blob: Option<SourceBlob>,
     /// Counts the runs of the generation, this one included.
     pub(super) run: u32,
     pub(super) embeds: Option<E::PromptEmbeds>,
@@ -71,7 +71,7 @@ impl<E: Engine> Job<E> {
     }
 
     /// The file of the source picture.
-    pub(super) fn source_blob(&self) -> Option<(BlobHash, Arc<[u8]>)> {
+    pub(super) fn source_blob(&self) -> Option<SourceBlob> {
         self.blob.clone()
     }
 

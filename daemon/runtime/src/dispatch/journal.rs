@@ -8,7 +8,7 @@ use easel_domain::event::{Event, EventKind, Snapshot};
 use easel_domain::{Error, GenerationId};
 use tokio::sync::oneshot;
 
-use super::{Accepting, Dispatcher, Hubs, Reply};
+use super::{Accepting, Dispatcher, Hubs, Reply, SourceBlob};
 use crate::actor::Report;
 use crate::hub::Hub;
 use crate::scheduler::{Accepted, Answer, Command, JobKey, unknown_generation};
@@ -72,7 +72,7 @@ impl<E: Engine> Dispatcher<E> {
     fn acceptance(
         &self,
         key: JobKey,
-        (accepting, source): (Accepting, Option<(easel_domain::BlobHash, Arc<[u8]>)>),
+        (accepting, source): (Accepting, Option<SourceBlob>),
         hub: Arc<Hub>,
         (event, snapshot): (Arc<Event>, Snapshot),
     ) -> Entry {

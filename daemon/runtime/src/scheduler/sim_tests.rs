@@ -285,6 +285,8 @@ fn nothing_is_lost_whatever_happens() {
         // Work takes 20 ms on average here, so that a queue of 16 is done within seconds; who waits longer was starved.
         assert!(wait < 3 * limits::AGING, "EASEL_TEST_SEED={seed}: somebody waited for {wait:?}");
     }
+    let told = format!("{count} seeds: {generations} generations, {restarts} restarts, {refused} refusals\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), told.as_bytes());
     assert!(
         given.is_some() || (generations > 1000 && restarts > 50 && refused > 10),
         "{generations} {restarts} {refused}"

@@ -23,6 +23,8 @@ pub(super) struct Shelf {
     bytes: u64,
     /// Blobs whose rows stand in the transaction that is open.
     uncommitted: Vec<BlobHash>,
+    /// Blobs that the transaction which is open removes: their bytes go when it is committed.
+    doomed: Vec<(BlobHash, Known)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,14 @@ struct Known {
 impl Shelf {
     pub(super) fn new(folder: Option<&Path>) -> Self {
         let folder = folder.map(|folder| folder.join("blobs"));
-        Self { folder, memory: HashMap::new(), known: HashMap::new(), bytes: 0, uncommitted: Vec::new() }
+        Self {
+            folder,
+            memory: HashMap::new(),
+            known: HashMap::new(),
+            bytes: 0,
+            uncommitted: Vec::new(),
+            doomed: Vec::new(),
+        }
     }
 
     pub(super) fn sizes(&self) -> (u64, u64) {
@@ -50,16 +59,27 @@ impl Shelf {
 
     /// The transaction is over. After a failed one its blobs have no row: they are written again when somebody needs
     /// them, and the next start removes their files otherwise.
-    pub(super) fn settle(&mut self, committed: bool) {
+    /// Gives back which blobs are to lose their bytes now.
+    fn settle(&mut self, committed: bool) -> Vec<BlobHash> {
         for hash in std::mem::take(&mut self.uncommitted) {
             if !committed {
+                self.memory.remove(&hash);
                 self.forget(hash);
             }
         }
+        let doomed = std::mem::take(&mut self.doomed);
+        if !committed {
+            for (hash, known) in doomed {
+                self.bytes += known.size;
+                self.known.insert(hash, known);
+            }
+            return Vec::new();
+        }
+        // One that came again in the same transaction stays.
+        doomed.into_iter().map(|(hash, _)| hash).filter(|hash| !self.known.contains_key(hash)).collect()
     }
 
     fn forget(&mut self, hash: BlobHash) {
-        self.memory.remove(&hash);
         if let Some(known) = self.known.remove(&hash) {
             self.bytes -= known.size;
         }
@@ -237,12 +257,25 @@ impl Store {
         )
     }
 
-    /// Removes a blob that nothing needs. A crash between the two leaves a row without a file, which the next start drops.
+    /// The transaction is over: what it has removed for good loses its bytes. A crash before that leaves files without rows, which
+    /// the next start removes.
+    pub(super) fn settle_blobs(&mut self, committed: bool) {
+        for hash in self.shelf.settle(committed) {
+            self.shelf.memory.remove(&hash);
+            if let Some(path) = self.shelf.path(hash)
+                && let Err(error) = self.files.remove(&path)
+            {
+                tracing::warn!(%error, "the file of a picture cannot be removed; the next start tries again");
+            }
+        }
+    }
+
+    /// Removes a blob that nothing needs, with the transaction that is open.
     pub(super) fn remove_blob(&mut self, hash: BlobHash) -> Result<(), Error> {
         self.db.execute("DELETE FROM blobs WHERE hash = ?1", params![hash.0]).map_err(sql_error)?;
-        self.shelf.forget(hash);
-        if let Some(path) = self.shelf.path(hash) {
-            self.files.remove(&path).map_err(|error| of_io("the file of a picture cannot be removed", &error))?;
+        if let Some(known) = self.shelf.known.remove(&hash) {
+            self.shelf.bytes -= known.size;
+            self.shelf.doomed.push((hash, known));
         }
         Ok(())
     }

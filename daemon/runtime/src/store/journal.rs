@@ -61,13 +61,13 @@ impl Write {
 impl Store {
     /// Writes all of it or nothing. Returns the sessions that have changed.
     pub(crate) fn write(&mut self, writes: &[&Write], now: SystemTime) -> Result<BTreeSet<SessionId>, Error> {
-        let far = |write: &&Write| match write {
+        let far = |write: &Write| match write {
             Write::Event { id, .. } => {
                 self.unsynced.get(id).is_some_and(|count| *count + writes.len() as u64 >= limits::MAX_UNSYNCED_EVENTS)
             }
             _ => false,
         };
-        let synced = writes.iter().any(|write| write.waits() || far(&write));
+        let synced = writes.iter().any(|write| write.waits() || far(write));
         let changed = self.transact(synced, |store| {
             let mut changed = BTreeSet::new();
             for write in writes {

@@ -459,3 +459,24 @@ async fn the_thread_refuses_what_it_cannot_write_and_tries_ends_again() {
     }
     assert!(handle.ask(|store| store.generation(&GenerationId::new("two"))).await.expect("readable").is_none());
 }
+
+/// A deletion that cannot be committed has deleted nothing.
+#[test]
+fn a_deletion_that_fails_leaves_everything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = open(folder.path());
+    let id = session(&mut store, 1).id;
+    edit(&mut store, &id, ("g", "blue"), 2, Priority::Interactive);
+    // The second of the two pictures cannot be removed.
+    let trigger = "CREATE TRIGGER no AFTER DELETE ON blobs WHEN NOT EXISTS (SELECT 1 FROM blobs) \
+                   BEGIN SELECT RAISE(ABORT, 'no'); END";
+    store.db.execute_batch(trigger).expect("made");
+    store.delete_session(&id).expect_err("a row cannot be deleted");
+    store.db.execute_batch("DROP TRIGGER no").expect("dropped");
+    assert_eq!((store.session(&id).expect("it is there").revisions, store.shelf.sizes()), (2, (2, 1500)));
+    for (hash, content) in [bytes(1, 500), bytes(2, 1000)] {
+        assert_eq!(store.blob(hash, at(9)).expect("readable").expect("there").bytes, content);
+    }
+    store.delete_session(&id).expect("deleted");
+    assert_eq!(std::fs::read_dir(folder.path().join("blobs")).expect("a folder").count(), 0);
+}

@@ -136,7 +136,10 @@ async fn ask(way: Way, end: End, wire: &Wire, session: &str) -> (String, Asking)
             let polling = tokio::spawn(async move {
                 let wait = Some(prost_types::Duration { seconds: 60, nanos: 0 });
                 let mut after_sequence = 0;
-                while way == Way::Poll {
+                if way == Way::Unary {
+                    return;
+                }
+                loop {
                     let request =
                         v1::PollGenerationRequest { id: polled.clone(), after_sequence, after_preview: 0, wait };
                     let Ok(answer) = generations.poll_generation(with_token(request)).await else { return };
