@@ -26,6 +26,11 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     if fused(x) { easel_kernels::silu(x) } else { candle_nn::ops::silu(x) }
 }
 
+/// `silu(gate) * x`.
+pub fn silu_times(gate: &Tensor, x: &Tensor) -> Result<Tensor> {
+    if fused(gate) { easel_kernels::silu_times(gate, x) } else { silu(gate)? * x }
+}
+
 /// GELU, exact (erf) or in the approximation with tanh.
 pub fn gelu(x: &Tensor, tanh: bool) -> Result<Tensor> {
     match (fused(x), tanh) {

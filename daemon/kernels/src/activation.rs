@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::dispatch::{Level, multiversion};
 use crate::math;
-use crate::op::{apply, ensure};
+use crate::op::{Operand, apply, ensure};
 
 /// Elements of one task.
 const TASK: usize = 16 * 1024;
@@ -17,6 +17,14 @@ fn silu_body<const FMA: bool>(x: &[f32], out: &mut [f32]) {
     }
 }
 multiversion!(fn silu_task(x: &[f32], out: &mut [f32]) = silu_body);
+
+#[inline(always)]
+fn silu_times_body<const FMA: bool>(gate: &[f32], x: &[f32], out: &mut [f32]) {
+    for ((out, gate), x) in out.iter_mut().zip(gate).zip(x) {
+        *out = math::silu::<FMA>(*gate) * x;
+    }
+}
+multiversion!(fn silu_times_task(gate: &[f32], x: &[f32], out: &mut [f32]) = silu_times_body);
 
 #[inline(always)]
 fn gelu_body<const FMA: bool>(x: &[f32], tanh: bool, out: &mut [f32]) {
@@ -43,6 +51,13 @@ pub fn silu_slice(level: Level, x: &[f32], out: &mut [f32]) {
     out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(out, x)| silu_task(level, x, out));
 }
 
+/// `out[i] = silu(gate[i]) * x[i]`; all of one length.
+pub fn silu_times_slice(level: Level, gate: &[f32], x: &[f32], out: &mut [f32]) {
+    assert!(gate.len() == out.len() && x.len() == out.len());
+    let tasks = out.par_chunks_mut(TASK).zip(gate.par_chunks(TASK)).zip(x.par_chunks(TASK));
+    tasks.for_each(|((out, gate), x)| silu_times_task(level, gate, x, out));
+}
+
 /// GELU, exact (erf) or in the approximation with tanh; both of one length.
 pub fn gelu_slice(level: Level, x: &[f32], tanh: bool, out: &mut [f32]) {
     assert_eq!(x.len(), out.len());
@@ -66,6 +81,19 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     apply("silu", x, x.shape(), |x, out| {
         silu_slice(Level::best(), x, out);
         Ok(())
+    })
+}
+
+/// `silu(gate) * x` of two tensors of one shape.
+pub fn silu_times(gate: &Tensor, x: &Tensor) -> Result<Tensor> {
+    const NAME: &str = "silu_times";
+    ensure(gate.dims() == x.dims(), NAME, &format!("a tensor {:?}", gate.dims()), x.shape())?;
+    let x = Operand::new(NAME, x)?;
+    apply(NAME, gate, gate.shape(), |gate, out| {
+        x.read(|x| {
+            silu_times_slice(Level::best(), gate, x, out);
+            Ok(())
+        })
     })
 }
 

@@ -30,7 +30,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Panics unless `rows` x `columns` elements lie within the values.
-    fn check(&self, rows: usize, columns: usize) {
+    pub(crate) fn check(&self, rows: usize, columns: usize) {
         assert!(rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.values.len());
     }
 }
@@ -92,6 +92,15 @@ pub(crate) unsafe fn multiply_into(
     parallelism: Parallelism,
 ) {
     let [m, n, k] = size;
+    #[cfg(target_arch = "x86_64")]
+    {
+        let level = crate::dispatch::Level::best();
+        if crate::panel::takes(level, a, b, size) {
+            let parallel = !matches!(parallelism, Parallelism::None);
+            // SAFETY: the caller's promise.
+            return unsafe { crate::panel::multiply(level, (out, add), a, b, size, parallel) };
+        }
+    }
     if m == 1 || n == 1 {
         // `gemm` has another order of summing for vectors. With the vector read twice, it is none.
         let (a, b) =

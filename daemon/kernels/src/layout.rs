@@ -7,7 +7,7 @@ use crate::gemm::Target;
 use crate::op::{apply, ensure};
 
 /// Rows and columns of a tile: a cache line in both directions.
-const TILE: usize = 16;
+pub(crate) const TILE: usize = 16;
 /// Elements of one task.
 const TASK: usize = 64 * 1024;
 
@@ -46,7 +46,7 @@ pub fn transpose_slice(x: &[f32], [rows, columns]: [usize; 2], out: &mut [f32]) 
 
 /// One whole tile, by way of a square in registers or the nearest cache.
 #[inline]
-fn tile(x: &[f32], columns: usize, out: &mut [f32], rows: usize) {
+pub(crate) fn tile(x: &[f32], columns: usize, out: &mut [f32], rows: usize) {
     let mut square = [[0f32; TILE]; TILE];
     for (r, line) in square.iter_mut().enumerate() {
         line.copy_from_slice(&x[r * columns..][..TILE]);

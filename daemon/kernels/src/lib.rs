@@ -7,7 +7,7 @@
 //!
 //! | entry point | takes the place of |
 //! |---|---|
-//! | [`silu`], [`gelu`], [`geglu`] | the activations |
+//! | [`silu`], [`silu_times`], [`gelu`], [`geglu`] | the activations |
 //! | [`group_norm`], [`group_norm_silu`] | group normalisation, alone and with SiLU |
 //! | [`group_norm_silu_depthwise_conv3x3`] | the first half of a separable convolution |
 //! | [`depthwise_conv3x3`] | the convolution of every channel by itself |
@@ -50,7 +50,7 @@ mod pointwise;
 mod token_norm;
 mod upsample;
 
-pub use activation::{geglu, geglu_slice, gelu, gelu_slice, silu, silu_slice};
+pub use activation::{geglu, geglu_slice, gelu, gelu_slice, silu, silu_slice, silu_times, silu_times_slice};
 pub use attention::{Extents, Sight, attention, attention_slice, causal_attention};
 pub use blocks::{BlockFormat, BlockLinear, BlockTokens};
 pub use conv::{Convolution, conv2d, conv2d_slice};

@@ -1,10 +1,13 @@
 //! Products of f32 with a panel of 32 columns, for AVX-512: what `gemm` does, for factors that lie as they have to and need no
 //! packing. Each element is summed along the depth in order, whatever stands around it.
 
+mod large;
+
 use std::arch::asm;
 
 use crate::dispatch::{Kind, Level};
 use crate::gemm::Matrix;
+pub(crate) use large::{multiply, takes};
 
 /// Columns of a panel.
 pub(crate) const COLUMNS: usize = 32;

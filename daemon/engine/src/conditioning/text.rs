@@ -160,9 +160,10 @@ impl Layer {
         past: Option<&(Tensor, Tensor)>,
         lengths: Option<&[usize]>,
     ) -> TensorResult<(Tensor, (Tensor, Tensor))> {
-        let (attended, newest) = self.self_attn.forward(&self.input_layernorm.forward(x)?, rope, past, lengths)?;
-        let x = (x + attended)?;
-        let out = (&x + self.mlp.forward(&self.post_attention_layernorm.forward(&x)?)?)?;
+        let normed = self.input_layernorm.forward(x)?;
+        let (attended, newest) = self.self_attn.forward(&normed, rope, past, lengths)?;
+        let x = self.self_attn.o_proj.forward_onto(&attended, x)?;
+        let out = self.mlp.forward(&self.post_attention_layernorm.forward(&x)?, &x)?;
         Ok((out, newest))
     }
 }
@@ -197,7 +198,7 @@ impl Attention {
         })
     }
 
-    /// `(b, l, hidden) -> (b, l, hidden)`, and the keys and values of everything that was read.
+    /// `(b, l, hidden) -> (b, l, heads * head_dim)`, before the last projection, and the keys and values of everything that was read.
     fn forward(
         &self,
         x: &Tensor,
@@ -216,8 +217,7 @@ impl Attention {
             Some((past_k, past_v)) => (Tensor::cat(&[past_k, &k], 1)?, Tensor::cat(&[past_v, &v], 1)?),
             None => (k, v),
         };
-        let out = self.o_proj.forward(&ops::causal_attention(&q, &k, &v, lengths)?)?;
-        Ok((out, (k, v)))
+        Ok((ops::causal_attention(&q, &k, &v, lengths)?, (k, v)))
     }
 }
 
@@ -239,10 +239,14 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
+    /// Added to `residual`.
+    fn forward(&self, x: &Tensor, residual: &Tensor) -> TensorResult<Tensor> {
         let x = Shared::new(x);
-        let gated =
-            (self.activation.forward(&self.gate_proj.forward_shared(&x)?)? * self.up_proj.forward_shared(&x)?)?;
-        self.down_proj.forward(&gated)
+        let (gate, up) = (self.gate_proj.forward_shared(&x)?, self.up_proj.forward_shared(&x)?);
+        let gated = match self.activation {
+            Activation::Silu => ops::silu_times(&gate, &up)?,
+            other => (other.forward(&gate)? * up)?,
+        };
+        self.down_proj.forward_onto(&gated, residual)
     }
 }

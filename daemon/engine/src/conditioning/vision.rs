@@ -141,8 +141,9 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, rope: &Rope) -> TensorResult<Tensor> {
-        let x = (x + self.attn.forward(&self.norm1.forward(x)?, rope)?)?;
-        &x + self.mlp.forward(&self.norm2.forward(&x)?)?
+        let attended = self.attn.forward(&self.norm1.forward(x)?, rope)?;
+        let x = self.attn.proj.forward_onto(&attended, x)?;
+        self.mlp.forward(&self.norm2.forward(&x)?, &x)
     }
 }
 
@@ -164,13 +165,13 @@ impl Attention {
         })
     }
 
-    /// `(n, hidden) -> (n, hidden)`; every patch sees every patch.
+    /// `(n, hidden) -> (n, hidden)`, before the last projection; every patch sees every patch.
     fn forward(&self, x: &Tensor, rope: &Rope) -> TensorResult<Tensor> {
         let patches = x.dim(0)?;
         let qkv = self.qkv.forward(x)?.reshape((1, patches, 3, self.heads, self.head_dim))?;
         let part = |i| qkv.narrow(2, i, 1)?.squeeze(2)?.contiguous(); // (1, n, heads, head_dim)
         let (q, k) = (rope.turn(&part(0)?)?, rope.turn(&part(1)?)?);
-        self.proj.forward(&ops::attention(&q, &k, &part(2)?, None)?.squeeze(0)?)
+        ops::attention(&q, &k, &part(2)?, None)?.squeeze(0)
     }
 }
 
@@ -194,8 +195,9 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
-        self.linear_fc2.forward(&self.activation.forward(&self.linear_fc1.forward(x)?)?)
+    /// Added to `residual`.
+    fn forward(&self, x: &Tensor, residual: &Tensor) -> TensorResult<Tensor> {
+        self.linear_fc2.forward_onto(&self.activation.forward(&self.linear_fc1.forward(x)?)?, residual)
     }
 }
 

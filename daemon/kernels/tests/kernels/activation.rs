@@ -1,6 +1,6 @@
 //! SiLU, GELU and GEGLU.
 
-use easel_kernels::{geglu, geglu_slice, gelu_slice, silu, silu_slice};
+use easel_kernels::{geglu, geglu_slice, gelu_slice, silu, silu_slice, silu_times_slice};
 use proptest::prelude::*;
 
 use crate::common::{self, alone_as_in_a_batch, at_every_level, tensor, values, whatever_the_threads};
@@ -34,6 +34,14 @@ proptest! {
         let x: Vec<f32> = values(seed, len).iter().map(|x| x * spread).collect();
         let want: Vec<f64> = x.iter().map(|x| common::silu(f64::from(*x))).collect();
         at_every_level(&want, 5e-7, |level, out| silu_slice(level, &x, out));
+    }
+
+    #[test]
+    fn silu_times_is_exact(len in 0usize..40_000, spread in 0.1f32..10.0, seed: u64) {
+        let (gate, x) = (values(seed, len), values(seed ^ 1, len));
+        let gate: Vec<f32> = gate.iter().map(|gate| gate * spread).collect();
+        let want: Vec<f64> = gate.iter().zip(&x).map(|(g, x)| common::silu(f64::from(*g)) * f64::from(*x)).collect();
+        at_every_level(&want, 5e-7, |level, out| silu_times_slice(level, &gate, &x, out));
     }
 
     #[test]

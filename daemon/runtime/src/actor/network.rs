@@ -212,11 +212,12 @@ impl<E: Engine> Kind<E> for VaeKind<E> {
     }
 }
 
-/// True when every pixel is the same: no network draws that, but one whose numbers have overflowed does.
+/// True when every pixel is the same, and no channel at an end of the range: no network draws that, but a broken device gives
+/// zeros everywhere, which is grey. At an end many values become one, so that plain white is a picture.
 fn is_of_one_colour(picture: &RgbImage) -> bool {
     let mut pixels = picture.pixels().chunks_exact(3);
-    let first = pixels.next();
-    pixels.all(|pixel| Some(pixel) == first)
+    let Some(first) = pixels.next() else { return false };
+    first.iter().all(|value| (1..255).contains(value)) && pixels.all(|pixel| pixel == first)
 }
 
 #[cfg(test)]
@@ -230,5 +231,6 @@ mod tests {
         assert!(is_of_one_colour(&picture(&pixels)));
         pixels[20] = 8;
         assert!(!is_of_one_colour(&picture(&pixels)));
+        assert!(!is_of_one_colour(&picture(&[255; 48])), "plain white is a picture");
     }
 }
