@@ -1,88 +1,53 @@
-"""DreamLiteUNetModel's forward pass, written for training on a CPU: the module's own parameters, the same function.
+"""DreamLiteUNetModel's forward pass, written for training on a CPU in bf16: the module's own parameters, the same function.
 
-Everything is kept as (batch, height, width, channels), so that pointwise convolutions and projections are plain matrix products and
-`torch.compile` can fuse what lies between them. `python fast_unet.py CHECKPOINT` compares it with the module (about 1e-6 apart).
-Differences in how, not in what:
-- a depthwise 3x3 is nine shifted multiply-adds;
-- nearest upsampling followed by a 3x3 convolution is four 2x2 convolutions of the small picture (4/9 of the products);
-- group norm works on per-channel sums;
+Everything is kept as (batch, height, width, channels) in bf16, so that convolutions and projections are oneDNN's products (tiles of the
+processor, where it has them) and what lies between them is one pass each over memory (`fused.cpp`).
+`python fast_unet.py` compares it with the module. Differences in how, not in what:
+- a separable convolution of few channels is one full 3x3 convolution, its weights the product of both parts: nine times the products
+  cost less than a pass over a large picture;
 - only the left half of the output (the picture; the right half is the source) goes through the last convolution.
 """
 import torch
 import torch.nn.functional as F
 
+from fused import depthwise, group_norm, rms
 
-def group_norm(x, norm):
+FULL_UP_TO = 128  # channels
+F32 = ("norm", "depthwise", "encoder_hid_proj.1", "conv_in", "conv_out")  # parameters that stay f32
+
+
+def copy_for_training(unet):
+    """a module with the same parameters, bf16 where they are factors of a product"""
+    import copy
+    own = copy.deepcopy(unet)
+    for n, p in own.named_parameters():
+        if not any(f in n for f in F32):
+            p.data = p.data.bfloat16()
+    return own
+
+
+def conv(x, weight, bias=None, stride=1, padding=1):
     """x (b, h, w, c)"""
-    b, h, w, c = x.shape
-    g = norm.num_groups
-    n = h * w * (c // g)
-    s1 = x.sum((1, 2)).view(b, g, -1).sum(2)
-    s2 = (x * x).sum((1, 2)).view(b, g, -1).sum(2)
-    mean = s1 / n
-    rstd = torch.rsqrt(s2 / n - mean * mean + norm.eps)
-    scale = rstd.repeat_interleave(c // g, 1) * norm.weight
-    shift = norm.bias - mean.repeat_interleave(c // g, 1) * scale
-    return x * scale[:, None, None] + shift[:, None, None]
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x.permute(0, 3, 1, 2), weight, bias, stride, padding).permute(0, 2, 3, 1)
 
 
-def depthwise(x, conv):
-    """3x3, padding 1, no bias; weight (c, 1, 3, 3)"""
-    b, h, w, c = x.shape
-    k = conv.weight.reshape(c, 9).t().contiguous()
-    p = F.pad(x, (0, 0, 1, 1, 1, 1))
-    out = p[:, 0:h, 0:w] * k[0]
-    for i in range(1, 9):
-        y, z = divmod(i, 3)
-        out = out + p[:, y:y + h, z:z + w] * k[i]
-    return out
-
-
-def separable(x, conv):
-    w = conv.pointwise.weight
-    return F.linear(depthwise(x, conv.depthwise), w.view(w.shape[0], w.shape[1]))
-
-
-def conv3(x, conv, stride=1):
-    """a full 3x3 convolution as one matrix product"""
-    b, h, w, c = x.shape
-    p = F.pad(x, (0, 0, 1, 1, 1, 1))
-    cols = torch.cat([p[:, y:y + h:stride, z:z + w:stride] for y in range(3) for z in range(3)], 3)
-    k = conv.weight.permute(0, 2, 3, 1).reshape(conv.weight.shape[0], -1)
-    return F.linear(cols, k, conv.bias)
-
-
-def upsample_conv(x, conv):
-    """3x3 over the nearest-neighbour enlargement: each of the four phases sees 2x2 small pixels, with summed weights"""
-    b, h, w, c = x.shape
-    k = conv.weight  # (o, c, 3, 3)
-    rows = (torch.stack([k[:, :, 0], k[:, :, 1] + k[:, :, 2]], 2), torch.stack([k[:, :, 0] + k[:, :, 1], k[:, :, 2]], 2))
-    p = F.pad(x, (0, 0, 1, 1, 1, 1))
-    lines = []
-    for a in range(2):
-        phases = []
-        for d in range(2):
-            kk = rows[a]
-            kk = torch.stack([kk[..., 0], kk[..., 1] + kk[..., 2]], 3) if d == 0 else torch.stack([kk[..., 0] + kk[..., 1], kk[..., 2]], 3)
-            cols = torch.cat([p[:, a + y:a + y + h, d + z:d + z + w] for y in range(2) for z in range(2)], 3)
-            phases.append(F.linear(cols, kk.permute(0, 2, 3, 1).reshape(k.shape[0], -1), conv.bias))
-        lines.append(torch.stack(phases, 3))  # (b, h, w, 2, o)
-    return torch.stack(lines, 2).reshape(b, 2 * h, 2 * w, -1)
+def separable(x, m):
+    w = m.pointwise.weight
+    if x.shape[3] <= FULL_UP_TO:
+        return conv(x, (w * m.depthwise.weight.transpose(0, 1)).to(x.dtype))
+    return F.linear(depthwise(x, m.depthwise.weight), w.view(w.shape[0], w.shape[1]))
 
 
 def resnet(x, m, temb):
     """temb: silu of the time embedding"""
-    h = separable(F.silu(group_norm(x, m.norm1)), m.conv1)
+    h = separable(group_norm(x, m.norm1, True), m.conv1)
     h = h + m.time_emb_proj(temb)[:, None, None]
-    h = separable(F.silu(group_norm(h, m.norm2)), m.conv2)
+    h = separable(group_norm(h, m.norm2, True), m.conv2)
     if m.conv_shortcut is not None:
         w = m.conv_shortcut.weight
         x = F.linear(x, w.view(w.shape[0], w.shape[1]), m.conv_shortcut.bias)
     return x + h
-
-
-def rms(x, norm):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.eps) * norm.weight
 
 
 def attention(x, a, context=None, bias=None):
@@ -92,10 +57,8 @@ def attention(x, a, context=None, bias=None):
     q, k, v = a.to_q(x), a.to_k(y), a.to_v(y)
     d = q.shape[-1] // a.heads
     assert k.shape[-1] == d, "one key/value head"
-    q, k = rms(q.view(b, n * a.heads, d), a.norm_q), rms(k, a.norm_k)
-    s = torch.bmm(q * a.scale, k.transpose(1, 2))
-    if bias is not None:
-        s = s + bias
+    q, k = rms(q.view(b, n * a.heads, d), a.norm_q), rms(k, a.norm_k).transpose(1, 2)
+    s = torch.bmm(q * a.scale, k) if bias is None else torch.baddbmm(bias, q, k, alpha=a.scale)
     o = torch.bmm(torch.softmax(s, -1), v).view(b, n, -1)
     return a.to_out[0](o)
 
@@ -116,67 +79,70 @@ def transformer(x, t, text, bias):
     return t.proj_out(y).view(b, h, w, c) + x
 
 
+def _side(h, blk, temb, text, bias, skips, up):
+    attns = getattr(blk, "attentions", [None] * len(blk.resnets))
+    for res, att in zip(blk.resnets, attns):
+        h = resnet(torch.cat([h, skips.pop()], 3) if up else h, res, temb)
+        if att is not None:
+            h = transformer(h, att, text, bias)
+        if not up:
+            skips.append(h)
+    return h
+
+
 def forward(unet, x, cond, temb, text, bias):
     """x, cond (b, 4, h, w); temb (b, d) time embedding with the size's; text (b, l, e) encoder states; bias (b, 1, l) 0 or -inf.
     -> velocity of the left half (b, 4, h, w)"""
-    w0 = x.shape[3]
-    text = unet.encoder_hid_proj[0](text)
-    text = rms(text, unet.encoder_hid_proj[1])
+    w0, half = x.shape[3], text.dtype
+    text = rms(unet.encoder_hid_proj[0](text), unet.encoder_hid_proj[1])
     temb = F.silu(temb)
-    h = conv3(torch.cat([x, cond], 3).permute(0, 2, 3, 1), unet.conv_in)
+    h = conv(torch.cat([x, cond], 3).permute(0, 2, 3, 1), unet.conv_in.weight, unet.conv_in.bias).to(half)
     skips = [h]
     for blk in unet.down_blocks:
-        attns = getattr(blk, "attentions", [None] * len(blk.resnets))
-        for res, att in zip(blk.resnets, attns):
-            h = resnet(h, res, temb)
-            if att is not None:
-                h = transformer(h, att, text, bias)
-            skips.append(h)
+        h = _side(h, blk, temb, text, bias, skips, False)
         if blk.downsamplers is not None:
-            h = conv3(h, blk.downsamplers[0].conv, 2)
+            d = blk.downsamplers[0].conv
+            h = conv(h, d.weight, d.bias, 2)
             skips.append(h)
     mid = unet.mid_block
     h = resnet(h, mid.resnets[0], temb)
     for att, res in zip(mid.attentions, mid.resnets[1:]):
         h = resnet(transformer(h, att, text, bias), res, temb)
     for blk in unet.up_blocks:
-        attns = getattr(blk, "attentions", [None] * len(blk.resnets))
-        for res, att in zip(blk.resnets, attns):
-            h = resnet(torch.cat([h, skips.pop()], 3), res, temb)
-            if att is not None:
-                h = transformer(h, att, text, bias)
+        h = _side(h, blk, temb, text, bias, skips, True)
         if blk.upsamplers is not None:
-            h = upsample_conv(h, blk.upsamplers[0].conv)
-    h = F.silu(group_norm(h, unet.conv_norm_out))
-    h = F.pad(h, (0, 0, 1, 1, 1, 1))[:, :, :w0 + 2]
-    cols = torch.cat([h[:, y:y + x.shape[2], z:z + w0] for y in range(3) for z in range(3)], 3)
-    k = unet.conv_out.weight.permute(0, 2, 3, 1).reshape(unet.conv_out.weight.shape[0], -1)
-    with torch.autocast("cpu", enabled=False):  # the velocity itself stays in f32
-        return F.linear(cols.float(), k, unet.conv_out.bias).permute(0, 3, 1, 2)
+            u = blk.upsamplers[0].conv
+            b, y, z, c = h.shape
+            h = h[:, :, None, :, None].expand(b, y, 2, z, 2, c).reshape(b, 2 * y, 2 * z, c)
+            h = conv(h, u.weight, u.bias)
+    h = F.pad(group_norm(h, unet.conv_norm_out, True).float(), (0, 0, 1, 1, 1, 1))[:, :, :w0 + 2]
+    return conv(h, unet.conv_out.weight, unet.conv_out.bias, 1, 0).permute(0, 3, 1, 2)
 
 
-def time_embedding(unet, t, size):
+def time_embedding(unet, t, size, dtype):
     """t: b sigmas; size: (1, 2) width and height -> (b, d)"""
-    e = unet.time_embedding(unet.time_proj(t * 1000))
-    s = unet.add_time_proj(size.flatten()).view(1, -1)
-    return e + unet.add_embedding(s)
+    e = unet.time_embedding(unet.time_proj(t * 1000).to(dtype))
+    return e + unet.add_embedding(unet.add_time_proj(size.flatten()).view(1, -1).to(dtype))
 
 
-def velocity(net, unet, x, cond, t, emb, mask, size):
-    """what `model.unet_v` computes; `net` is `forward` or its compiled form"""
-    bias = torch.zeros(mask.shape).masked_fill(mask == 0, float("-inf"))[:, None]
-    return net(unet, x, cond, time_embedding(unet, t, size), emb, bias)
+def velocity(unet, x, cond, t, emb, mask, size):
+    """what `model.unet_v` computes, by a module of `copy_for_training`"""
+    half = unet.mid_block.resnets[0].time_emb_proj.weight.dtype
+    bias = torch.zeros(mask.shape, dtype=half).masked_fill(mask == 0, float("-inf"))[:, None]
+    return forward(unet, x, cond, time_embedding(unet, t, size, half), emb.to(half), bias)
 
 
 if __name__ == "__main__":
-    import sys
-    from diffusers import DreamLiteUNetModel
     import model as M
     torch.manual_seed(0)
-    u = DreamLiteUNetModel.from_pretrained(sys.argv[1], subfolder="unet", torch_dtype=torch.float32)
+    u = M.build_unet()
     x, c, t = torch.randn(3, 4, 16, 16), torch.randn(3, 4, 16, 16), torch.rand(3)
     e, m = torch.randn(3, 40, u.config.encoder_hid_dim), torch.ones(3, 40, dtype=torch.long)
     m[1, 30:] = 0
-    with torch.no_grad():
-        a, b = M.unet_v(u, x, c, t, e, m), velocity(forward, u, x, c, t, e, m, M.TIME_IDS)
+    own = copy_for_training(u)
+    a, b = M.unet_v(u, x, c, t, e, m), velocity(own, x, c, t, e, m, M.TIME_IDS)
     print("largest difference", (a - b).abs().max().item(), "of", a.abs().max().item())
+    a.square().mean().backward()
+    b.square().mean().backward()
+    worst = sorted(((p.grad.float() - q.grad).norm() / (q.grad.norm() + 1e-9), n) for (n, q), p in zip(u.named_parameters(), own.parameters()))
+    print("gradients, largest relative differences:", [(round(r.item(), 3), n) for r, n in worst[-4:]], "median", worst[len(worst) // 2][0].item())

@@ -22,8 +22,9 @@ import phrasing
 import scenes as sc
 
 T2I, SOURCES, K = 256, 64, 7
+GROUP = 16  # sources encoded together
+PREFIX = 1 + M.SEEN  # tokens of an edit that all edits of a source share
 TAIL = 56  # tokens at most after the shared part of a prompt
-KEEP = ["keep it as it is", "change nothing", "leave the image unchanged", "make no change"]
 OPS = sc.EDITS + ["keep"]
 
 
@@ -32,19 +33,25 @@ def load_frozen(checkpoint, text=None):
     vae = AutoencoderTiny.from_pretrained(checkpoint, subfolder="vae", torch_dtype=torch.float32).eval().requires_grad_(False)
     pr = M.Prompts(Tokenizer.from_file(os.path.join(checkpoint, "tokenizer", "tokenizer.json")))
     te = M.build_text(pr.tok)
-    weights = {k: v.float() for k, v in load_file(os.path.join(checkpoint, "text_encoder", "model.safetensors")).items()}
-    te.load_state_dict(weights, strict=False)
-    if text:  # through f16, as it will be shipped
-        te.load_state_dict({k: v.half().float() for k, v in torch.load(text, weights_only=True)["te"].items()}, strict=False)
+    if text:
+        weights = torch.load(text, weights_only=True)["te"]
+    else:
+        weights = load_file(os.path.join(checkpoint, "text_encoder", "model.safetensors"))
+    te.load_state_dict({k: v.half().float() for k, v in weights.items()}, strict=False)  # through f16, as it is shipped
     te.tie_weights()
     return vae.to(memory_format=torch.channels_last), te.eval().requires_grad_(False), pr
 
 
-def latents(vae, pictures):
-    """-> (n, 4, 16, 16), and the pictures as (n, 3, 128, 128) in -1..1"""
+def as_input(pictures):
+    """pictures as (n, 3, 128, 128) in -1..1"""
     x = torch.from_numpy(np.clip(np.stack(pictures), 0, 255).round()).permute(0, 3, 1, 2) / 127.5 - 1
-    x = x.contiguous(memory_format=torch.channels_last)
-    return torch.cat([vae.encode(c).latents for c in x.split(16)]).contiguous(), x.contiguous()
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def latents(vae, x):
+    """-> (n, 4, 16, 16); bf16 products are near enough for training"""
+    with torch.autocast("cpu", torch.bfloat16):
+        return torch.cat([vae.encode(c).latents.float() for c in x.split(16)]).contiguous()
 
 
 def padded(emb, mask):
@@ -54,7 +61,7 @@ def padded(emb, mask):
     return out.half(), mask.sum(1).int()
 
 
-def t2i_part(r, vae, te, pr):
+def t2i_part(r, vae, te, pr, old):
     prompts, pictures, maps, means = [], [], [], []
     while len(prompts) < T2I:
         prompt, s, _ = phrasing.t2i(r)
@@ -69,7 +76,8 @@ def t2i_part(r, vae, te, pr):
         maps.append(sc.object_map(s))
         means.append(mean)
     emb, n = padded(*M.encode(te, pr, *M.pad(prompts)))
-    return {"t_z": latents(vae, pictures)[0].half(), "t_emb": emb, "t_len": n, "t_map": torch.from_numpy(np.stack(maps)).bool(), "t_mean": torch.tensor(means)}
+    z = old["t_z"] if old else latents(vae, as_input(pictures)).half()
+    return {"t_z": z, "t_emb": emb, "t_len": n, "t_map": torch.from_numpy(np.stack(maps)).bool(), "t_mean": torch.tensor(means)}
 
 
 def draw_edits(r, s):
@@ -79,25 +87,32 @@ def draw_edits(r, s):
         e = phrasing.edit(r, s)
         if e and not sc.held([s, e[3], e[1] if e[2] is None else e[2]]):
             es.append(e)
-    return es + [(r.choice(KEEP), copy.deepcopy(s), None, "keep")]
+    return es + [(r.choice(phrasing.KEEP), copy.deepcopy(s), None, "keep")]
 
 
-def edit_part(r, vae, te, pr):
+def edit_part(r, vae, te, pr, old):
     rows = {k: [] for k in ("e_src", "e_prefix", "e_z", "e_emb", "e_len", "e_map", "e_op")}
-    for _ in range(SOURCES):
-        s = sc.rand_scene(r)
-        while sc.held(s):
+    for _ in range(0, SOURCES, GROUP):
+        scenes, edits = [], []
+        while len(scenes) < GROUP:
             s = sc.rand_scene(r)
-        es = draw_edits(r, s)
-        z, x = latents(vae, [sc.render(s)] + [sc.target_image(s, t, style) for _, t, style, _ in es])
-        emb, mask = M.encode(te, pr, *M.pad([pr.edit(e[0]) for e in es]), M.see(te, x[:1]))
-        head = emb.shape[1] - mask[:, 257:].shape[1]
-        tail, n = padded(emb[:, head:], mask[:, head:])
-        maps = [sc.object_map(s, t) if style is None else np.zeros((16, 16), np.float32) for _, t, style, _ in es]
-        for k, v in zip(rows, (z[0].half(), emb[0, :head].half(), z[1:].half(), tail, n, torch.from_numpy(np.stack(maps)).bool(),
-                               torch.tensor([OPS.index(e[3]) for e in es]))):
-            rows[k].append(v)
-    return {k: torch.stack(v) for k, v in rows.items()}
+            if not sc.held(s):
+                scenes.append(s)
+                edits.append(draw_edits(r, s))
+        sources = as_input([sc.render(s) for s in scenes])
+        emb, mask = M.encode(te, pr, *M.pad([pr.edit(e[0]) for es in edits for e in es]), M.see(te, sources))
+        tail, n = padded(emb[:, PREFIX:], mask[:, PREFIX:])
+        rows["e_prefix"].append(emb[::K, :PREFIX].half())
+        rows["e_emb"].append(tail.view(GROUP, K, TAIL, -1))
+        rows["e_len"].append(n.view(GROUP, K))
+        if not old:
+            targets = as_input([sc.target_image(s, t, style) for s, es in zip(scenes, edits) for _, t, style, _ in es])
+            rows["e_src"].append(latents(vae, sources).half())
+            rows["e_z"].append(latents(vae, targets).half().view(GROUP, K, 4, 16, 16))
+            maps = [sc.object_map(s, t) if style is None else np.zeros((16, 16), np.float32) for s, es in zip(scenes, edits) for _, t, style, _ in es]
+            rows["e_map"].append(torch.from_numpy(np.stack(maps)).bool().view(GROUP, K, 16, 16))
+            rows["e_op"].append(torch.tensor([OPS.index(e[3]) for es in edits for e in es]).view(GROUP, K))
+    return {k: torch.cat(v) if v else old[k] for k, v in rows.items()}
 
 
 def main():
@@ -108,6 +123,7 @@ def main():
     ap.add_argument("--seed", type=int, default=101)
     ap.add_argument("--first", type=int, default=0)
     ap.add_argument("--every", type=int, default=1)
+    ap.add_argument("--latents", help="pool with the same seed whose latents still hold: only the text is encoded again")
     ap.add_argument("--end", type=int, required=True, help="stop before this shard")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
@@ -118,8 +134,10 @@ def main():
         if os.path.exists(path):
             continue
         r = random.Random(a.seed * 1_000_003 + i)
+        old = os.path.join(a.latents, f"{i:05d}.safetensors") if a.latents else ""
+        old = load_file(old) if os.path.exists(old) else None
         with torch.no_grad():
-            shard = {**t2i_part(r, vae, te, pr), **edit_part(r, vae, te, pr)}
+            shard = {**t2i_part(r, vae, te, pr, old), **edit_part(r, vae, te, pr, old)}
         save_file({k: v.contiguous() for k, v in shard.items()}, path + ".tmp")
         os.replace(path + ".tmp", path)
         print(f"shard {i} {time.time() - t0:.0f}s", flush=True)

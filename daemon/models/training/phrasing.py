@@ -6,6 +6,7 @@ held-out rule are those of `scenes.py`.
 """
 import scenes as sc
 
+KEEP = ["keep it as it is", "change nothing", "leave the image unchanged", "make no change"]
 VARIED = 0.45  # share of prompts that are said in one of the orders of this file
 
 
