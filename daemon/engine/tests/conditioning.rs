@@ -138,9 +138,11 @@ fn a_smaller_condition_size_takes_a_quarter_of_the_tokens() -> Outcome {
     let length = |conditioner: &Conditioner| -> Result<usize, Box<dyn std::error::Error>> {
         Ok(conditioner.encode_prompts(Mode::Edit, &prompts, Some(&image), &mut Pass::new(&control))?.embeds.dim(1)?)
     };
-    assert_eq!(length(&large)? - length(&small)?, 256 - 64);
+    let seen = |conditioner: &Conditioner| conditioner.image_span().tokens().len();
+    assert_eq!(seen(&large), 4 * seen(&small));
+    assert_eq!(length(&large)? - length(&small)?, seen(&large) - seen(&small));
     let odd = Settings { condition_size_px: 500, ..Settings::default() };
-    let refused = Conditioner::load(&checkpoint(), &odd, &Device::Cpu).err().ok_or("500 is no multiple of 32")?;
+    let refused = Conditioner::load(&checkpoint(), &odd, &Device::Cpu).err().ok_or("500 is no multiple of a patch")?;
     assert!(refused.to_string().contains("500"), "{refused}");
     Ok(())
 }

@@ -28,6 +28,8 @@ const VISION_INNER: usize = 512;
 const VISION_LAYERS: usize = 2;
 const VOCABULARY: usize = 1960;
 const PLACES: usize = 256;
+const PATCH: usize = 16;
+const VISION_HEADS: usize = 2;
 
 /// What rounding the activations to 8 bits in blocks of 32 costs over some layers, of the size of the embeddings.
 const LARGEST_ERROR: f64 = 0.025;
@@ -61,7 +63,7 @@ fn tensors() -> Vec<(String, Vec<usize>)> {
         linear(format!("{layer}.mlp.up_proj"), [INNER, HIDDEN], false, &mut out);
         linear(format!("{layer}.mlp.down_proj"), [HIDDEN, INNER], false, &mut out);
     }
-    out.push(("visual.patch_embed.proj.weight".into(), vec![VISION, 3, 2, 16, 16]));
+    out.push(("visual.patch_embed.proj.weight".into(), vec![VISION, 3, 2, PATCH, PATCH]));
     out.push(("visual.patch_embed.proj.bias".into(), vec![VISION]));
     out.push(("visual.pos_embed.weight".into(), vec![PLACES, VISION]));
     let norm = |name: String, width: usize, out: &mut Vec<(String, Vec<usize>)>| {
@@ -115,6 +117,13 @@ fn write(folder: &Path, change: impl Fn(Vec<f32>, [usize; 2]) -> Vec<f32>) -> Ch
     vision["out_hidden_size"] = json!(HIDDEN);
     vision["depth"] = json!(VISION_LAYERS);
     vision["num_position_embeddings"] = json!(PLACES);
+    vision["num_heads"] = json!(VISION_HEADS);
+    vision["patch_size"] = json!(PATCH);
+    vision["deepstack_visual_indexes"] = json!([0]);
+    fs::write(&path, config.to_string()).expect("written");
+    let path = folder.join("processor/processor_config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");
+    config["image_processor"]["patch_size"] = json!(PATCH);
     fs::write(&path, config.to_string()).expect("written");
     let mut weights = std::collections::HashMap::new();
     for (at, (name, shape)) in tensors().into_iter().enumerate() {
