@@ -87,7 +87,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--only", help="comma-separated kinds of work")
-    parser.add_argument("easel", nargs="*", help="further arguments of Easel's worker, after --")
+    parser.add_argument("easel", nargs="*", help="further arguments of Easel's worker, after --: unet=int8 vae=int8 encoder=q8_0 condition_size=256 instructions=avx512")
     options = parser.parse_args()
     theirs = Side([options.python, HERE / "torch_worker.py", options.model, str(options.threads)])
     ours = Side([options.worker, options.model, str(options.threads), *options.easel])

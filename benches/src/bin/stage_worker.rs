@@ -11,8 +11,8 @@ use candle_core::{Device, Tensor};
 use easel_domain::engine::{
     DenoiseSpec, Denoiser as _, EncodeSpec, Encoder as _, Engine, StageControl, StageError, Vae as _,
 };
-use easel_domain::{Mode, RgbImage, Size};
-use easel_engine::{DreamLiteEngine, conditioning, engine};
+use easel_domain::{Mode, Network, RgbImage, Size};
+use easel_engine::{DreamLiteEngine, engine};
 use serde::Deserialize;
 
 const MODEL: &str = "compared";
@@ -43,9 +43,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn load(folder: &Path, condition_size_px: usize) -> Result<Self> {
-        let conditioning = conditioning::Settings { condition_size_px, ..conditioning::Settings::default() };
-        let dreamlite = DreamLiteEngine::empty(engine::Settings { conditioning, ..engine::Settings::default() });
+    fn load(folder: &Path, settings: engine::Settings) -> Result<Self> {
+        let dreamlite = DreamLiteEngine::empty(settings);
         dreamlite.add_model(folder, MODEL).map_err(|error| anyhow!("{error}"))?;
         let control = StageControl::detached();
         Ok(Self {
@@ -177,15 +176,34 @@ fn peak_rss_mib() -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
+/// What stands behind folder and threads, as key=value.
+fn settings(arguments: impl Iterator<Item = String>) -> Result<engine::Settings> {
+    let mut settings = engine::Settings::default();
+    for argument in arguments {
+        let (key, value) = argument.split_once('=').with_context(|| format!("{argument:?} is not key=value"))?;
+        let precision = |network: Network| network.precision(value).map_err(|error| anyhow!("{error}"));
+        match key {
+            "condition_size" => settings.conditioning.condition_size_px = value.parse()?,
+            "encoder" => settings.precisions.encoder = precision(Network::Encoder)?,
+            "unet" => settings.precisions.unet = precision(Network::Unet)?,
+            "vae" => settings.precisions.vae = precision(Network::Vae)?,
+            "instructions" if easel_engine::limit_instructions(value) => {}
+            "instructions" => bail!("this processor has no {value}"),
+            _ => bail!("there is no setting {key:?}"),
+        }
+    }
+    Ok(settings)
+}
+
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "stage_worker CHECKPOINT_FOLDER THREADS [CONDITION_SIZE]";
+    let usage = "stage_worker CHECKPOINT_FOLDER THREADS [condition_size=256] [encoder=q8_0] [unet=int8] [vae=int8] \
+        [instructions=avx512]";
     let (folder, threads) = (arguments.next().context(usage)?, arguments.next().context(usage)?.parse()?);
-    let condition_size =
-        arguments.next().map_or(Ok(conditioning::Settings::default().condition_size_px), |text| text.parse())?;
+    let settings = settings(arguments)?;
     easel_engine::keep_freed_memory();
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    let mut worker = Worker::load(Path::new(&folder), condition_size)?;
+    let mut worker = Worker::load(Path::new(&folder), settings)?;
     let mut out = std::io::stdout().lock();
     let hello = serde_json::json!({"ready": true, "versions": concat!("easel ", env!("CARGO_PKG_VERSION"))});
     writeln!(out, "{hello}")?;
