@@ -1,6 +1,6 @@
 //! The thin layer between candle's tensors and the kernels' slices.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Error, Layout, Result, Shape, Storage, StorageRef, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Error, Layout, Result, Shape, Storage, StorageRef, Tensor};
 
 /// Whether the kernels can work on this tensor: f32 in the memory of the processor.
 pub fn supports(tensor: &Tensor) -> bool {
@@ -93,6 +93,48 @@ pub(crate) fn refuse<T>(name: &str, wanted: &str, got: &Shape) -> Result<T> {
 /// `refuse`s unless `holds`.
 pub(crate) fn ensure(holds: bool, name: &str, wanted: &str, got: &Shape) -> Result<()> {
     if holds { Ok(()) } else { refuse(name, wanted, got) }
+}
+
+/// The sizes of a layer over tokens that are rounded already.
+pub(crate) struct Rounded {
+    /// Tokens.
+    pub(crate) rows: usize,
+    /// Numbers of a token as they were rounded.
+    pub(crate) given: usize,
+    /// Numbers of a token that the layer reads.
+    pub(crate) input: usize,
+    /// Numbers of a token that it writes.
+    pub(crate) output: usize,
+}
+
+/// Runs a layer over rounded tokens: `shape (..., input)` is that of what was rounded, the result is `(..., output)`, and
+/// `residual (..., output)` is handed on.
+pub(crate) fn over_rounded(
+    name: &'static str,
+    sizes: Rounded,
+    shape: &[usize],
+    residual: Option<&Tensor>,
+    kernel: impl FnOnce(Option<&[f32]>, &mut [f32]),
+) -> Result<Tensor> {
+    let Rounded { rows, given, input, output } = sizes;
+    let rounded = Shape::from(shape.to_vec());
+    let fits = rounded.elem_count() == rows * input && given == input;
+    ensure(fits && shape.last() == Some(&input), name, &format!("(..., {input})"), &rounded)?;
+    let mut shape = shape.to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = output;
+    }
+    let residual = residual.map(|residual| {
+        ensure(residual.dims() == shape, name, &format!("a residual {shape:?}"), residual.shape())?;
+        Operand::new(name, residual)
+    });
+    let residual = residual.transpose()?;
+    let mut out = unwritten(rows * output);
+    Operand::read_optional(residual.as_ref(), |residual| {
+        kernel(residual, &mut out);
+        Ok(())
+    })?;
+    Tensor::from_vec(out, shape, &Device::Cpu)
 }
 
 /// Memory for a result, every element of which the kernel writes before anybody reads it: filling it with zeros first would

@@ -232,11 +232,7 @@ impl Runtime {
         let drawn_seed = draw_seed();
         let settle = |source| resolve::resolve(&request, &model, source, drawn_seed);
         let (plan, source) = self.resolve(&request, settle).await?;
-        let id = GenerationId::new(new_id("gen"));
-        let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
-        let (peak_bytes, model_bytes) = self.memory_of(&plan);
-        let new = NewGeneration { id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes };
-        let reply = self.send(Command::Create(Box::new(new)), source, attach).await?;
+        let reply = self.admit("gen", (request, policy, origin), (plan, source), attach).await?;
         match reply.answer {
             Answer::Created(accepted) => {
                 let accepted = accepted?;
@@ -244,6 +240,21 @@ impl Runtime {
             }
             _ => Err(confused()),
         }
+    }
+
+    /// Hands a settled request to the core, under a new id with this prefix.
+    async fn admit(
+        &self,
+        prefix: &str,
+        (request, policy, origin): (GenerationRequest, RunPolicy, Origin),
+        (plan, source): (resolve::Plan, Option<Source>),
+        attach: bool,
+    ) -> Result<Reply, Error> {
+        let id = GenerationId::new(new_id(prefix));
+        let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
+        let (peak_bytes, model_bytes) = self.memory_of(&plan);
+        let new = NewGeneration { id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes };
+        self.send(Command::Create(Box::new(new)), source, attach).await
     }
 
     /// Settles the plan, with the size of the source from its header; only then decodes the source.

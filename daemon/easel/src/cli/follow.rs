@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use easel_sdk::{Easel, EventKind, GenerationStream, Succeeded, proto};
+use easel_sdk::{Easel, Event, EventKind, GenerationStream, Succeeded, proto};
 
 use super::Interrupt;
 use super::pictures::Files;
@@ -22,17 +22,7 @@ pub(super) async fn follow(
 ) -> Result<(), Failure> {
     let mut reporter = output.reporter();
     loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
-            () = interrupt.wait() => {
-                reporter.end();
-                return Err(cancelled(client, &stream, interrupt).await);
-            }
-        };
-        let Some(event) = event else {
-            return Err(Failure::new(Exit::Fault, "the events of the generation ended without a last one"));
-        };
-        let event = event?;
+        let event = next(client, &mut stream, &mut reporter, interrupt).await?;
         match event.kind {
             EventKind::Accepted(generation) => {
                 reporter.accepted(&generation);
@@ -68,17 +58,7 @@ pub(super) async fn finish(
 ) -> Result<Succeeded, Failure> {
     let mut reporter = output.reporter();
     loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
-            () = interrupt.wait() => {
-                reporter.end();
-                return Err(cancelled(client, &stream, interrupt).await);
-            }
-        };
-        let Some(event) = event else {
-            return Err(Failure::new(Exit::Fault, "the events of the generation ended without a last one"));
-        };
-        let event = event?;
+        let event = next(client, &mut stream, &mut reporter, interrupt).await?;
         match &event.kind {
             EventKind::Accepted(generation) => reporter.accepted(generation),
             EventKind::Queued { position } => reporter.queued(*position),
@@ -92,9 +72,29 @@ pub(super) async fn finish(
     }
 }
 
+/// The next event. After Ctrl-C the generation is cancelled, and that is the failure.
+async fn next(
+    client: &Easel,
+    stream: &mut GenerationStream,
+    reporter: &mut Reporter,
+    interrupt: &mut Interrupt,
+) -> Result<Event, Failure> {
+    let event = tokio::select! {
+        event = stream.next() => event,
+        () = interrupt.wait() => {
+            reporter.end();
+            return Err(cancelled(client, stream, interrupt).await);
+        }
+    };
+    match event {
+        Some(event) => Ok(event?),
+        None => Err(Failure::new(Exit::Fault, "the events of the generation ended without a last one")),
+    }
+}
+
 /// The outcome in a snapshot of a generation that has ended.
 fn outcome(generation: &proto::Generation) -> Option<Result<Succeeded, Failure>> {
-    easel_sdk::Event {
+    Event {
         sequence: generation.sequence,
         generation_id: generation.id.clone(),
         time: None,

@@ -1,6 +1,6 @@
 //! A linear layer with weights in blocks.
 
-use candle_core::{Device, Result, Shape, Tensor};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::format::{BlockFormat, Room};
@@ -10,7 +10,7 @@ use super::{BLOCK, COLUMNS, QUADS, ROWS};
 use crate::dispatch::Level;
 use crate::gemm::Target;
 use crate::int8::Bytes;
-use crate::op::{Operand, ensure, unwritten};
+use crate::op::{Rounded, over_rounded};
 
 /// Blocks that are unpacked at one time: 32 KiB, which stay in the nearest cache for all tokens.
 const BLOCKS: usize = 32;
@@ -111,25 +111,10 @@ impl BlockLinear {
 
     /// Tokens that are rounded already; `shape` is that of what was rounded. `residual (..., out)` is added.
     pub fn forward_rounded(&self, x: &BlockTokens, shape: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
-        const NAME: &str = "block_linear";
-        let given = Shape::from(shape.to_vec());
-        let fits = given.elem_count() == x.rows() * self.input && x.input() == self.input;
-        ensure(fits && shape.last() == Some(&self.input), NAME, &format!("(..., {})", self.input), &given)?;
-        let mut shape = shape.to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.output;
-        }
-        let residual = residual.map(|residual| {
-            ensure(residual.dims() == shape, NAME, &format!("a residual {shape:?}"), residual.shape())?;
-            Operand::new(NAME, residual)
-        });
-        let residual = residual.transpose()?;
-        let mut out = unwritten(x.rows() * self.output);
-        Operand::read_optional(residual.as_ref(), |residual| {
-            self.forward_tokens(Level::best(), x, residual, &mut out);
-            Ok(())
-        })?;
-        Tensor::from_vec(out, shape, &Device::Cpu)
+        let sizes = Rounded { rows: x.rows(), given: x.input(), input: self.input, output: self.output };
+        over_rounded("block_linear", sizes, shape, residual, |residual, out| {
+            self.forward_tokens(Level::best(), x, residual, out);
+        })
     }
 
     /// `x (..., in)` -> `(..., out)`.

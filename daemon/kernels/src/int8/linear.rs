@@ -1,6 +1,6 @@
 //! Fully connected layers in 8 bits: tokens are rows, panels hold output channels.
 
-use candle_core::{D, Device, Result, Shape, Tensor};
+use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 use super::bytes::Bytes;
@@ -11,7 +11,7 @@ use super::sums::{COLUMNS, Panel, ROWS, Rows, Sums, depth_of, empty_sums, sums};
 use super::{LONGEST, step_of};
 use crate::dispatch::Level;
 use crate::gemm::Target;
-use crate::op::{Operand, ensure, unwritten};
+use crate::op::{Operand, Rounded, ensure, over_rounded};
 
 /// Panels of a task.
 const PANELS: usize = 8;
@@ -164,24 +164,9 @@ impl Int8Linear {
 
     /// The same for tokens that are rounded already: `shape` is that of what was rounded. `residual (..., out)` is added.
     pub fn forward_rounded(&self, x: &Int8Tokens, shape: &[usize], residual: Option<&Tensor>) -> Result<Tensor> {
-        const NAME: &str = "int8_linear";
-        let given = Shape::from(shape.to_vec());
-        let fits = given.elem_count() == x.rows() * self.input && x.input() == self.input;
-        ensure(fits && shape.last() == Some(&self.input), NAME, &format!("(..., {})", self.input), &given)?;
-        let mut shape = shape.to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.output;
-        }
-        let residual = residual.map(|residual| {
-            ensure(residual.dims() == shape, NAME, &format!("a residual {shape:?}"), residual.shape())?;
-            Operand::new(NAME, residual)
-        });
-        let residual = residual.transpose()?;
-        let mut out = unwritten(x.rows() * self.output);
-        Operand::read_optional(residual.as_ref(), |residual| {
-            self.forward_tokens(Level::best(), x, residual, &mut out);
-            Ok(())
-        })?;
-        Tensor::from_vec(out, shape, &Device::Cpu)
+        let sizes = Rounded { rows: x.rows(), given: x.input(), input: self.input, output: self.output };
+        over_rounded("int8_linear", sizes, shape, residual, |residual, out| {
+            self.forward_tokens(Level::best(), x, residual, out);
+        })
     }
 }

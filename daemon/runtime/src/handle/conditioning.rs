@@ -5,12 +5,11 @@ use std::time::Duration;
 use easel_domain::event::{EventKind, StageTiming, Watched};
 use easel_domain::session::Origin;
 use easel_domain::{
-    DisconnectPolicy, Error, GenerationId, GenerationRequest, KeptCache, Priority, Reason, RestartPolicy, RunPolicy,
-    resolve,
+    DisconnectPolicy, Error, GenerationRequest, KeptCache, Priority, Reason, RestartPolicy, RunPolicy, resolve,
 };
 
-use super::{Runtime, confused, new_id};
-use crate::scheduler::{Answer, Command, NewGeneration, unknown_model};
+use super::{Runtime, confused};
+use crate::scheduler::{Answer, unknown_model};
 
 /// What a preparation took.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,12 +37,7 @@ impl Runtime {
             keep_until: None,
             on_restart: RestartPolicy::Fail,
         };
-        let id = GenerationId::new(new_id("prep"));
-        let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
-        let (peak_bytes, model_bytes) = self.memory_of(&plan);
-        let origin = Origin::default();
-        let new = NewGeneration { id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes };
-        let reply = self.send(Command::Create(Box::new(new)), source, true).await?;
+        let reply = self.admit("prep", (request, policy, Origin::default()), (plan, source), true).await?;
         let mut watch = match (reply.answer, reply.watch) {
             (Answer::Created(Err(error)), _) => return Err(error),
             (Answer::Created(Ok(_)), Some(watch)) => watch?,
