@@ -85,8 +85,17 @@ pub struct EncodedImage {
     pub height: u32,
     /// Hash of the file; `None` for previews, which are not kept.
     pub hash: Option<BlobHash>,
-    /// The file.
+    /// Size of the file in bytes, also where `bytes` were left out.
+    pub size_bytes: u64,
+    /// The file; empty in lists and where it is lost.
     pub bytes: Arc<[u8]>,
+}
+
+impl EncodedImage {
+    /// A picture with its file.
+    pub fn new(format: ImageFormat, (width, height): (u32, u32), hash: Option<BlobHash>, bytes: Arc<[u8]>) -> Self {
+        Self { format, width, height, hash, size_bytes: bytes.len() as u64, bytes }
+    }
 }
 
 /// One finished picture.

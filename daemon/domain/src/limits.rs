@@ -209,6 +209,9 @@ pub const MAX_REPLAY_STEPS: usize = 256;
 /// Viewers of one session.
 pub const MAX_SESSION_VIEWERS: usize = 64;
 
+/// Generations that a viewer who comes back may name: as many as can run at one time.
+pub const MAX_SEEN_GENERATIONS: usize = MAX_QUEUED_GENERATIONS;
+
 /// Live work of a session that nobody views or asks for ends after this time.
 pub const LIVE_LEASE: Duration = Duration::from_secs(30);
 

@@ -103,3 +103,53 @@ fn a_stream_outlives_the_daemon_that_began_it() {
     });
     assert_eq!(daemon.terminate(), 0);
 }
+
+#[test]
+fn an_editor_and_a_viewer_outlive_the_daemon_that_they_began_with() {
+    let world = World::new();
+    let slow = "denoise_step_ms=300 native_px=4";
+    let daemon = world.serve(&["--port", "0", "--tcp", "false", "--drill", slow]);
+    let runtime = runtime();
+    let (mut editor, mut viewer, id) = runtime.block_on(async {
+        let easel = connect(&world).await;
+        let session = easel.create_session("s", None).await.expect("it is made");
+        let mut editor = easel.open_session(&session.id).await.expect("it is there");
+        let viewer = easel.watch_session(&session.id).await.expect("it is there");
+        let accepted = editor.edit(edit("a boat")).await.expect("it is accepted");
+        (editor, viewer, accepted.id)
+    });
+    let mut seen = (Vec::new(), Vec::new());
+    runtime.block_on(async {
+        while seen.0.is_empty() {
+            note(editor.next().await, &id, &mut seen.0);
+        }
+        while seen.1.is_empty() {
+            note(viewer.next().await, &id, &mut seen.1);
+        }
+    });
+    daemon.kill();
+    let daemon = world.serve(&["--port", "0", "--tcp", "false", "--drill", "native_px=4"]);
+    runtime.block_on(async {
+        while !note(editor.next().await, &id, &mut seen.0) {}
+        while !note(viewer.next().await, &id, &mut seen.1) {}
+        // An edit is asked for over the new connection as over the old one.
+        let next = editor.edit(edit("a storm")).await.expect("it is accepted");
+        let mut further = Vec::new();
+        while !note(editor.next().await, &next.id, &mut further) {}
+        editor.undo().await.expect("there are two pictures");
+    });
+    for seen in [&seen.0, &seen.1] {
+        assert_eq!(*seen, (1..=seen.len() as u64).collect::<Vec<_>>(), "no number is missing and none comes twice");
+    }
+    assert_eq!(seen.0.len(), seen.1.len());
+    assert_eq!(daemon.terminate(), 0);
+}
+
+/// Notes the number of an event of a generation; true when it has succeeded.
+fn note(next: Option<Result<proto::SessionEvent, easel_sdk::Error>>, id: &str, seen: &mut Vec<u64>) -> bool {
+    let Some(Event::Generation(event)) = next.expect("it goes on").expect("it comes back").event else { return false };
+    if event.generation_id == id && event.sequence > 0 {
+        seen.push(event.sequence);
+    }
+    event.generation_id == id && matches!(event.event, Some(Happened::Succeeded(_)))
+}

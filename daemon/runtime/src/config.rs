@@ -22,6 +22,8 @@ pub struct RuntimeConfig {
     pub stall_limit: Duration,
     /// How long running generations may go on when the runtime drains.
     pub drain_timeout: Duration,
+    /// How long a generation that ends with its last watcher waits for one after a restart.
+    pub recovery_grace: Duration,
     /// Folder of sessions, generations and pictures; `None`: they end with the process. One runtime at a time: the binary
     /// holds a lock.
     pub state_dir: Option<PathBuf>,
@@ -47,6 +49,7 @@ impl Default for RuntimeConfig {
             cpu_slots: 1,
             stall_limit: limits::STALL_LIMIT,
             drain_timeout: limits::DRAIN_TIMEOUT,
+            recovery_grace: limits::RECOVERY_GRACE,
             state_dir: None,
             keep: Keep::Days(limits::DEFAULT_KEEP_DAYS),
             store_quota_bytes: limits::DEFAULT_STORE_QUOTA_BYTES,

@@ -145,7 +145,7 @@ impl Runtime {
                 }
                 before = Some(id.clone());
                 // One that was removed in the meantime is left out.
-                if let Ok(snapshot) = self.get(&id).await
+                if let Some(snapshot) = self.summary(&id).await?
                     && wanted(snapshot.state)
                 {
                     page.push(snapshot);
@@ -327,6 +327,16 @@ impl Runtime {
         }
         let stored = stored.filter(|stored| stored.snapshot.state.is_end()).ok_or_else(|| unknown_generation(id))?;
         Ok(Arc::new(Hub::restored(stored.snapshot, stored.events, None, Arc::clone(&self.0.counts))))
+    }
+
+    /// A generation as it stands; the files of one that ended long ago stay on the disk.
+    async fn summary(&self, id: &GenerationId) -> Result<Option<Snapshot>, Error> {
+        if let Some(hub) = self.0.hubs.get(id) {
+            return Ok(Some(hub.snapshot()));
+        }
+        let asked = id.clone();
+        let found = self.0.store.ask(move |store| store.summary(&asked)).await?;
+        Ok(found.filter(|snapshot| snapshot.state.is_end()))
     }
 
     /// As [`send`](Self::send) for a command without an answer.

@@ -109,8 +109,7 @@ pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopTok
     stop.check().map_err(stopped)?;
     let bytes: Arc<[u8]> = easel_imaging::encode(&scaled, plan.output_format)?.into();
     let hash = Some(hash(&bytes));
-    let image =
-        EncodedImage { format: plan.output_format, width: scaled.width(), height: scaled.height(), hash, bytes };
+    let image = EncodedImage::new(plan.output_format, (scaled.width(), scaled.height()), hash, bytes);
     Ok(ResultImage { index, seed: plan.seed.wrapping_add(u64::from(index)), image })
 }
 
@@ -123,6 +122,6 @@ pub(crate) fn preview(
     let longest = policy.longest_edge_px.unwrap_or(limits::MAX_PREVIEW_EDGE_PX).clamp(1, limits::MAX_PREVIEW_EDGE_PX);
     let small = easel_imaging::fit(picture, longest);
     let bytes: Arc<[u8]> = easel_imaging::encode(&small, policy.format)?.into();
-    let image = EncodedImage { format: policy.format, width: small.width(), height: small.height(), hash: None, bytes };
+    let image = EncodedImage::new(policy.format, (small.width(), small.height()), None, bytes);
     Ok(Preview { number: 0, image_index, step, epoch, kind: policy.kind, image })
 }

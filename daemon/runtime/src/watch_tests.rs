@@ -51,7 +51,7 @@ fn publish(hub: &Hub, sequence: u64) {
 }
 
 fn preview() -> Preview {
-    let image = EncodedImage { format: ImageFormat::Png, width: 1, height: 1, hash: None, bytes: vec![0].into() };
+    let image = EncodedImage::new(ImageFormat::Png, (1, 1), None, vec![0].into());
     Preview { number: 0, image_index: 0, step: 1, epoch: 1, kind: PreviewKind::Projection, image }
 }
 

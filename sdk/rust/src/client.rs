@@ -11,6 +11,7 @@ use tonic::Streaming;
 
 use crate::connect::{self, Transport};
 use crate::discovery::Places;
+use crate::request::name_request;
 use crate::{Discovery, Error, GenerationBuilder, GenerationStream, Target};
 
 /// A daemon that has not said its version within this time is taken for dead.
@@ -172,9 +173,7 @@ impl Easel {
         spec: v1::GenerationSpec,
         mut policy: v1::RunPolicy,
     ) -> Result<GenerationStream, Error> {
-        if policy.request_id.is_empty() {
-            policy.request_id = uuid::Uuid::new_v4().to_string();
-        }
+        name_request(&mut policy);
         GenerationStream::run(self.clone(), spec, policy).await
     }
 

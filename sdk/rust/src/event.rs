@@ -115,6 +115,17 @@ impl Event {
     }
 }
 
+/// True for the last event of a generation.
+pub(crate) fn is_last(event: &v1::GenerationEvent) -> bool {
+    match &event.event {
+        Some(generation_event::Event::Succeeded(_) | generation_event::Event::Ended(_)) => true,
+        Some(generation_event::Event::Snapshot(snapshot)) => {
+            snapshot.generation.as_ref().is_some_and(|generation| is_end(generation.state()))
+        }
+        _ => false,
+    }
+}
+
 fn is_end(state: v1::GenerationState) -> bool {
     use v1::GenerationState::{Cancelled, Failed, Succeeded};
     matches!(state, Succeeded | Failed | Cancelled)

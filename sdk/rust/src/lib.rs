@@ -34,11 +34,13 @@ mod connect;
 pub mod discovery;
 mod error;
 mod event;
+mod patience;
 mod replay;
 mod request;
 mod session;
 mod stream;
 mod transfer;
+mod viewer;
 
 pub use client::{Easel, LoadStream};
 pub use connect::Target;
@@ -47,8 +49,9 @@ pub use error::{Error, FieldViolation, Problem, Resource, reason};
 pub use event::{Ended, Event, EventKind, Succeeded};
 pub use replay::ReplayFile;
 pub use request::{GenerationBuilder, Previews};
-pub use session::{Editor, SessionStream, edit};
+pub use session::edit;
 pub use stream::GenerationStream;
+pub use viewer::{Editor, SessionStream};
 
 /// Version of the protocol that this client was built for.
 pub use easel_proto::PROTOCOL_VERSION;

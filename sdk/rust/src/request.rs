@@ -186,9 +186,14 @@ impl GenerationBuilder {
             };
             self.spec.image = Some(v1::ImageSource { source: Some(source) });
         }
-        if self.policy.request_id.is_empty() {
-            self.policy.request_id = uuid::Uuid::new_v4().to_string();
-        }
+        name_request(&mut self.policy);
         Ok((self.client, self.spec, self.policy))
+    }
+}
+
+/// Gives a request an id, unless it has one: under the same id it can be asked again without being made twice.
+pub(crate) fn name_request(policy: &mut v1::RunPolicy) {
+    if policy.request_id.is_empty() {
+        policy.request_id = uuid::Uuid::new_v4().to_string();
     }
 }

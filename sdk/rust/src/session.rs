@@ -1,21 +1,13 @@
 //! Sessions: a picture with the tree of its revisions, kept by the daemon.
 
-use std::collections::VecDeque;
-
-use easel_proto::v1::{
-    self, edit_session_request::Request as Asked, edit_session_response::Response as Told, image_source::Source,
-    session_service_client::SessionServiceClient,
-};
-use tokio::sync::mpsc;
+use easel_proto::v1::{self, image_source::Source, session_service_client::SessionServiceClient};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use crate::client::required;
 use crate::connect::Transport;
-use crate::{Easel, Error, GenerationStream};
-
-/// Requests of an [`Editor`] that may wait for the connection.
-const WAITING_REQUESTS: usize = 32;
+use crate::request::name_request;
+use crate::{Easel, Editor, Error, GenerationStream, SessionStream};
 
 impl Easel {
     /// Makes a session, with a picture to begin with (the bytes of a file) or without.
@@ -109,10 +101,7 @@ impl Easel {
         id: impl Into<String>,
         mut edit: v1::SessionEdit,
     ) -> Result<v1::Generation, Error> {
-        let policy = edit.policy.get_or_insert_default();
-        if policy.request_id.is_empty() {
-            policy.request_id = uuid::Uuid::new_v4().to_string();
-        }
+        name_request(edit.policy.get_or_insert_default());
         let request = v1::CreateSessionEditRequest { session_id: id.into(), edit: Some(edit) };
         required(self.session_service().create_session_edit(request).await?.into_inner().generation, "generation")
     }
@@ -167,18 +156,28 @@ impl Easel {
 
     /// Views a session: as it stands, each change, and the events of its generations.
     pub async fn watch_session(&self, id: impl Into<String>) -> Result<SessionStream, Error> {
-        let request = v1::WatchSessionRequest { session_id: id.into() };
-        Ok(SessionStream(self.session_service().watch_session(request).await?.into_inner()))
+        SessionStream::open(self.clone(), id.into()).await
     }
 
     /// Views and edits a session over one stream, together with others.
     pub async fn open_session(&self, id: impl Into<String>) -> Result<Editor, Error> {
-        let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
-        let attach = Asked::Attach(v1::AttachSession { session_id: id.into() });
-        // There is room: nothing has been asked for yet.
-        let _ = requests.send(v1::EditSessionRequest { tag: String::new(), request: Some(attach) }).await;
-        let told = self.session_service().edit_session(ReceiverStream::new(waiting)).await?.into_inner();
-        Ok(Editor { requests, told, next_tag: 0, events: VecDeque::new() })
+        Editor::open(self.clone(), id.into()).await
+    }
+
+    pub(crate) async fn watch_session_call(
+        &self,
+        session_id: String,
+        seen: Vec<v1::SeenGeneration>,
+    ) -> Result<Streaming<v1::WatchSessionResponse>, Error> {
+        let request = v1::WatchSessionRequest { session_id, seen };
+        Ok(self.session_service().watch_session(request).await?.into_inner())
+    }
+
+    pub(crate) async fn edit_session_call(
+        &self,
+        requests: ReceiverStream<v1::EditSessionRequest>,
+    ) -> Result<Streaming<v1::EditSessionResponse>, Error> {
+        Ok(self.session_service().edit_session(requests).await?.into_inner())
     }
 
     fn session_service(&self) -> SessionServiceClient<Transport> {
@@ -190,107 +189,4 @@ impl Easel {
 pub fn edit(instruction: impl Into<String>) -> v1::SessionEdit {
     let spec = v1::GenerationSpec { prompt: instruction.into(), ..Default::default() };
     v1::SessionEdit { spec: Some(spec), ..Default::default() }
-}
-
-/// What happens to a session; see [`Easel::watch_session`].
-pub struct SessionStream(Streaming<v1::WatchSessionResponse>);
-
-impl SessionStream {
-    /// The next event; `None` after the session was deleted.
-    pub async fn next(&mut self) -> Option<Result<v1::SessionEvent, Error>> {
-        match self.0.message().await {
-            Ok(answer) => Some(required(answer?.event, "event")),
-            Err(status) => Some(Err(status.into())),
-        }
-    }
-}
-
-/// Views and edits a session; see [`Easel::open_session`]. Dropping it cancels nothing but live edits whose lease ends.
-pub struct Editor {
-    requests: mpsc::Sender<v1::EditSessionRequest>,
-    told: Streaming<v1::EditSessionResponse>,
-    next_tag: u64,
-    /// Events that came before an answer.
-    events: VecDeque<v1::SessionEvent>,
-}
-
-impl Editor {
-    /// Asks for an edit; the generation as accepted. Its events come with [`next`](Self::next).
-    pub async fn edit(&mut self, edit: v1::SessionEdit) -> Result<v1::Generation, Error> {
-        use v1::edit_session_answer::Outcome;
-        match self.ask(Asked::Edit(edit)).await? {
-            Some(Outcome::Generation(generation)) => Ok(generation),
-            _ => Err(Error::protocol("an edit was answered with something else than a generation")),
-        }
-    }
-
-    /// Changes the draft of the next edit, which every viewer sees.
-    pub async fn draft(&mut self, draft: v1::Draft) -> Result<(), Error> {
-        self.ask(Asked::Draft(draft)).await.map(drop)
-    }
-
-    /// Cancels a generation of the session, or all of them, and says what that hit.
-    pub async fn cancel(&mut self, generation: Option<String>) -> Result<Vec<v1::CancelledEdit>, Error> {
-        use v1::edit_session_answer::Outcome;
-        let generation_id = generation.unwrap_or_default();
-        match self.ask(Asked::Cancel(v1::CancelSessionEdit { generation_id })).await? {
-            Some(Outcome::Cancelled(cancelled)) => Ok(cancelled.edits),
-            _ => Err(Error::protocol("a cancellation was answered with something else")),
-        }
-    }
-
-    /// Goes back to the revision that the present one was made from.
-    pub async fn undo(&mut self) -> Result<(), Error> {
-        self.ask(Asked::Undo(v1::UndoSession {})).await.map(drop)
-    }
-
-    /// Takes an undo back.
-    pub async fn redo(&mut self) -> Result<(), Error> {
-        self.ask(Asked::Redo(v1::RedoSession {})).await.map(drop)
-    }
-
-    /// Goes to a revision.
-    pub async fn go_to(&mut self, revision: impl Into<String>) -> Result<(), Error> {
-        self.ask(Asked::GoTo(v1::GoToSessionRevision { revision_id: revision.into() })).await.map(drop)
-    }
-
-    /// The next event; `None` after the session was deleted.
-    pub async fn next(&mut self) -> Option<Result<v1::SessionEvent, Error>> {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                return Some(Ok(event));
-            }
-            match self.told.message().await {
-                Ok(told) => {
-                    if let Some(Told::Event(event)) = told?.response {
-                        return Some(Ok(event));
-                    }
-                }
-                Err(status) => return Some(Err(status.into())),
-            }
-        }
-    }
-
-    /// Asks and waits for the answer; events that come before it are kept.
-    async fn ask(&mut self, request: Asked) -> Result<Option<v1::edit_session_answer::Outcome>, Error> {
-        use v1::edit_session_answer::Outcome;
-        self.next_tag += 1;
-        let tag = self.next_tag.to_string();
-        let request = v1::EditSessionRequest { tag: tag.clone(), request: Some(request) };
-        self.requests.send(request).await.map_err(|_| Error::protocol("the daemon has closed the session's stream"))?;
-        loop {
-            let told = self.told.message().await?;
-            let told = told.ok_or_else(|| Error::protocol("the session's stream ended before an answer came"))?;
-            match told.response {
-                Some(Told::Event(event)) => self.events.push_back(event),
-                Some(Told::Answer(answer)) if answer.tag == tag => {
-                    return match answer.outcome {
-                        Some(Outcome::Error(error)) => Err(Error::from_generation(error)),
-                        outcome => Ok(outcome),
-                    };
-                }
-                _ => {}
-            }
-        }
-    }
 }

@@ -1,17 +1,10 @@
 //! The events of one generation as a stream that takes itself up again after a lost connection.
 
-use std::time::Duration;
-
 use easel_proto::v1;
 use tonic::Streaming;
 
-use crate::error::reason;
+use crate::patience::{Patience, lost};
 use crate::{Easel, Error, Event, Succeeded};
-
-/// A lost connection is taken up again this often in a row, after 0.1, 0.2, 0.4, ... 3.2 s: about 6 s, in which a
-/// service manager brings a daemon back.
-const ATTEMPTS: u32 = 6;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The events of a generation, in order and without gaps, until the last one.
 ///
@@ -28,7 +21,7 @@ pub struct GenerationStream {
     wire: Option<Wire>,
     id: Option<String>,
     sequence: u64,
-    lost: u32,
+    patience: Patience,
     done: bool,
 }
 
@@ -51,7 +44,15 @@ impl GenerationStream {
     pub(crate) async fn run(client: Easel, spec: v1::GenerationSpec, policy: v1::RunPolicy) -> Result<Self, Error> {
         let wire = Wire::Run(client.run_call(spec.clone(), policy.clone()).await?);
         let request = Some(Box::new((spec, policy)));
-        Ok(Self { client, request, wire: Some(wire), id: None, sequence: 0, lost: 0, done: false })
+        Ok(Self {
+            client,
+            request,
+            wire: Some(wire),
+            id: None,
+            sequence: 0,
+            patience: Patience::default(),
+            done: false,
+        })
     }
 
     pub(crate) async fn watch(client: Easel, id: String, after_sequence: u64) -> Result<Self, Error> {
@@ -62,7 +63,7 @@ impl GenerationStream {
             wire: Some(wire),
             id: Some(id),
             sequence: after_sequence,
-            lost: 0,
+            patience: Patience::default(),
             done: false,
         })
     }
@@ -117,7 +118,7 @@ impl GenerationStream {
             Ok(None) => return self.lose(lost("the daemon ended the stream early")).map(|()| None),
             Err(status) => return self.lose(status.into()).map(|()| None),
         };
-        self.lost = 0;
+        self.patience.found();
         let Some(event) = Event::from_wire(event)? else { return Ok(None) };
         self.id.get_or_insert_with(|| event.generation_id.clone());
         if event.sequence == 0 {
@@ -130,18 +131,13 @@ impl GenerationStream {
         Ok(Some(event))
     }
 
-    /// Notes a lost stream; gives the error back when it is none that passes, or when it was lost too often in a row.
     fn lose(&mut self, error: Error) -> Result<(), Error> {
         self.wire = None;
-        self.lost += 1;
-        // A daemon that stops leaves what it does not finish to its next run; one that is not there yet cannot be reached.
-        let comes_back = self.id.is_some() && [reason::CANNOT_CONNECT, "DRAINING"].contains(&error.reason.as_str());
-        let passes = comes_back || error.reason == reason::CONNECTION_LOST || error.reason == "STREAM_LAGGED";
-        if passes && self.lost <= ATTEMPTS { Ok(()) } else { Err(error) }
+        self.patience.lose(error, self.id.is_some())
     }
 
     async fn reconnect(&mut self) -> Result<(), Error> {
-        tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(self.lost.saturating_sub(1).min(5))).await;
+        self.patience.pause().await;
         let again = match (&self.id, &self.request) {
             (Some(id), _) => self.client.watch_call(id.clone(), self.sequence).await.map(Wire::Watch),
             (None, Some(request)) => self.client.run_call(request.0.clone(), request.1.clone()).await.map(Wire::Run),
@@ -153,8 +149,4 @@ impl GenerationStream {
         }
         Ok(())
     }
-}
-
-fn lost(cause: &str) -> Error {
-    Error::new(tonic::Code::Unavailable, reason::CONNECTION_LOST, format!("the connection was lost: {cause}"))
 }

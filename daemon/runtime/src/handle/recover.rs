@@ -1,6 +1,7 @@
 //! After a start: generations that an earlier run of the daemon had accepted and not ended go on from their seeds.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use easel_domain::{DisconnectPolicy, Error, GenerationId, Reason, RestartPolicy, limits};
 
@@ -22,8 +23,8 @@ pub(super) fn open_hubs(unfinished: &[Stored], hubs: &Hubs, gone: &Arc<GoneBoard
     }
 }
 
-/// Hands them to the dispatcher, the oldest first. One that ends with its last watcher gets some time for one to come back.
-pub(super) async fn recover(shared: Weak<Shared>, unfinished: Vec<Stored>, gone: Arc<GoneBoard>) {
+/// Hands them to the dispatcher, the oldest first. One that ends with its last watcher gets `grace` for one to come back.
+pub(super) async fn recover(shared: Weak<Shared>, unfinished: Vec<Stored>, gone: Arc<GoneBoard>, grace: Duration) {
     if !unfinished.is_empty() {
         tracing::info!(count = unfinished.len(), "taking up generations of the last run");
     }
@@ -38,7 +39,7 @@ pub(super) async fn recover(shared: Weak<Shared>, unfinished: Vec<Stored>, gone:
     if lonely.is_empty() {
         return;
     }
-    tokio::time::sleep(limits::RECOVERY_GRACE).await;
+    tokio::time::sleep(grace).await;
     let Some(shared) = shared.upgrade() else { return };
     let unwatched = |id: &&GenerationId| shared.hubs.get(id).is_some_and(|hub| hub.watchers() == 0);
     lonely.iter().filter(unwatched).for_each(|id| gone.write(id));

@@ -39,8 +39,10 @@ pub struct SessionWatch {
 }
 
 impl Runtime {
-    /// Views a session. Fails with `SessionNotFound`, or `QuotaExceeded` when it has as many viewers as it may.
-    pub async fn watch_session(&self, id: &SessionId) -> Result<SessionWatch, Error> {
+    /// Views a session. A viewer who comes back says with `seen` which state event of which generations it had last; what
+    /// ended in the meantime is told then as well, and ids that are not of this session are passed over. Fails with
+    /// `SessionNotFound`, or `QuotaExceeded` when it has as many viewers as it may.
+    pub async fn watch_session(&self, id: &SessionId, seen: &[(GenerationId, u64)]) -> Result<SessionWatch, Error> {
         // From here on nothing is missed.
         let news = self.0.store.board().follow(id);
         let mut renewal = tokio::time::interval(RENEWAL);
@@ -61,10 +63,22 @@ impl Runtime {
                 format!("{} streams view the session already, more are not taken", limits::MAX_SESSION_VIEWERS);
             return Err(Error::new(Reason::QuotaExceeded, message).retry_after(Duration::from_secs(5)));
         }
-        for generation in self.session(id).await?.active {
-            view.attach(&generation).await?;
+        let active = self.session(id).await?.active;
+        for (generation, sequence) in seen.iter().take(limits::MAX_SEEN_GENERATIONS) {
+            if active.contains(generation) || self.belongs(generation, id).await? {
+                view.attach(generation, *sequence).await?;
+            }
+        }
+        for generation in active {
+            view.attach(&generation, 0).await?;
         }
         Ok(view)
+    }
+
+    /// Whether a generation was asked for in a session.
+    pub(super) async fn belongs(&self, generation: &GenerationId, session: &SessionId) -> Result<bool, Error> {
+        let (generation, session) = (generation.clone(), session.clone());
+        self.0.store.ask(move |store| Ok(store.session_of(&generation)?.is_some_and(|found| found == session))).await
     }
 }
 
@@ -132,17 +146,17 @@ impl SessionWatch {
         let count = usize::try_from(news.accepted - self.accepted).unwrap_or(usize::MAX);
         let skipped = news.newest.len().saturating_sub(count);
         for generation in news.newest.iter().skip(skipped) {
-            self.attach(generation).await?;
+            self.attach(generation, 0).await?;
         }
         self.accepted = news.accepted;
         Ok(())
     }
 
-    async fn attach(&mut self, generation: &GenerationId) -> Result<(), Error> {
+    async fn attach(&mut self, generation: &GenerationId, after_sequence: u64) -> Result<(), Error> {
         if self.watches.iter().any(|watch| watch.id() == generation) {
             return Ok(());
         }
-        match self.runtime.watch(generation, 0).await {
+        match self.runtime.watch(generation, after_sequence).await {
             Ok(watch) => self.watches.push(watch),
             // It was removed in the meantime.
             Err(error) if error.reason == Reason::GenerationNotFound => {}

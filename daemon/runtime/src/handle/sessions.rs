@@ -177,7 +177,12 @@ impl Runtime {
     ) -> Result<Vec<(GenerationId, CancelOutcome)>, Error> {
         let session = self.session(id).await?;
         let ids = match generation {
-            Some(generation) => vec![generation],
+            Some(generation) if self.belongs(&generation, id).await? => vec![generation],
+            Some(generation) => {
+                let message =
+                    format!("session {id} has no generation {generation}: ListGenerations tells which there are");
+                return Err(Error::new(Reason::GenerationNotFound, message).about("generation", generation.to_string()));
+            }
             None => session.active,
         };
         let mut outcomes = Vec::with_capacity(ids.len());

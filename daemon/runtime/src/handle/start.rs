@@ -78,6 +78,7 @@ impl Runtime {
             drained,
         });
         tokio::spawn(dispatcher.run(command_receiver, reports));
+        let grace = config.recovery_grace;
         let runtime = Self(Arc::new(Shared {
             commands,
             hubs,
@@ -95,7 +96,7 @@ impl Runtime {
             stalled,
             threads: Mutex::new(threads),
         }));
-        tokio::spawn(recover::recover(Arc::downgrade(&runtime.0), unfinished, gone));
+        tokio::spawn(recover::recover(Arc::downgrade(&runtime.0), unfinished, gone, grace));
         tokio::spawn(housekeeping::run(Arc::downgrade(&runtime.0)));
         Ok(runtime)
     }

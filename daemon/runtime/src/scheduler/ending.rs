@@ -145,7 +145,7 @@ impl Core {
         generation.sequence += 1;
         let event = Arc::new(Event { sequence: generation.sequence, time: now.wall, kind });
         let snapshot = Box::new(generation.snapshot(error, Some(now.wall)));
-        let bytes = snapshot.images.iter().map(|image| image.image.bytes.len() as u64).sum();
+        let bytes = snapshot.images.iter().map(|image| image.image.size_bytes).sum();
         fx.push(Effect::Publish { key, event, snapshot });
         fx.push(Effect::Close { key });
         if was_waiting {

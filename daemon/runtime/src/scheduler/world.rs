@@ -345,13 +345,7 @@ impl World {
             Work::Finish { image } => Outcome::Picture(Box::new(ResultImage {
                 index: image,
                 seed: 7 + u64::from(image),
-                image: EncodedImage {
-                    format: ImageFormat::Png,
-                    width: 64,
-                    height: 64,
-                    hash: None,
-                    bytes: vec![0; 100].into(),
-                },
+                image: EncodedImage::new(ImageFormat::Png, (64, 64), None, vec![0; 100].into()),
             })),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use easel_domain::event::{Event, EventKind, Snapshot, State};
+use easel_domain::event::{Event, EventKind, ResultImage, Snapshot, State};
 use easel_domain::session::Origin;
 use easel_domain::{
     BlobHash, Error, GenerationId, GenerationRequest, Plan, RequestId, RevisionId, RunPolicy, SessionId, limits,
@@ -73,12 +73,72 @@ impl Columns {
     }
 }
 
+impl Columns {
+    /// The generation as it was accepted, and how it ended if it did.
+    fn snapshot(&self) -> Result<(Snapshot, Option<Outcome>), Error> {
+        let policy: RunPolicy = from_json(&self.policy)?;
+        let plan: Plan = from_json(&self.plan)?;
+        let snapshot = Snapshot {
+            id: GenerationId::new(self.id.clone()),
+            state: State::Queued,
+            plan: Arc::new(plan),
+            sequence: 0,
+            queue_position: 0,
+            progress: None,
+            images: Vec::new(),
+            error: None,
+            timings: Vec::new(),
+            create_time: time(self.created_ms),
+            end_time: self.ended_ms.map(time),
+            request_id: policy.request_id,
+        };
+        Ok((snapshot, self.outcome.as_deref().map(from_json).transpose()?))
+    }
+}
+
+impl Outcome {
+    /// The generation as it ended.
+    fn over(self, accepted: Snapshot, images: Vec<ResultImage>) -> Snapshot {
+        Snapshot {
+            state: self.state,
+            sequence: self.sequence,
+            images,
+            error: self.error.map(Error::from),
+            timings: self.timings,
+            progress: self.progress,
+            ..accepted
+        }
+    }
+}
+
 impl Store {
     /// A generation by its id.
     pub(crate) fn generation(&mut self, id: &GenerationId) -> Result<Option<Stored>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM generations WHERE id = ?1");
         let found = self.db.query_row(&sql, [id.as_str()], Columns::of).optional().map_err(sql_error)?;
         found.map(|columns| self.stored(columns)).transpose()
+    }
+
+    /// A generation as it stands, without the files of its pictures: for lists.
+    pub(crate) fn summary(&mut self, id: &GenerationId) -> Result<Option<Snapshot>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM generations WHERE id = ?1");
+        let found = self.db.query_row(&sql, [id.as_str()], Columns::of).optional().map_err(sql_error)?;
+        let Some(columns) = found else { return Ok(None) };
+        let (base, outcome) = columns.snapshot()?;
+        Ok(Some(match outcome {
+            Some(outcome) => {
+                let images = outcome.images.iter().map(|record| record.with(Bytes::from([]))).collect();
+                outcome.over(base, images)
+            }
+            None => base,
+        }))
+    }
+
+    /// The session in which a generation was asked for, if it was in one.
+    pub(crate) fn session_of(&self, id: &GenerationId) -> Result<Option<SessionId>, Error> {
+        let sql = "SELECT session FROM generations WHERE id = ?1";
+        let found = self.db.query_row(sql, [id.as_str()], |row| row.get::<_, Option<String>>(0)).optional();
+        Ok(found.map_err(sql_error)?.flatten().map(SessionId::new))
     }
 
     /// The newest generation with a request id.
@@ -132,34 +192,13 @@ impl Store {
     }
 
     fn stored(&mut self, columns: Columns) -> Result<Stored, Error> {
-        let id = GenerationId::new(columns.id);
-        let (policy, plan): (RunPolicy, Plan) = (from_json(&columns.policy)?, from_json(&columns.plan)?);
-        let outcome: Option<Outcome> = columns.outcome.as_deref().map(from_json).transpose()?;
-        let base = Snapshot {
-            id: id.clone(),
-            state: State::Queued,
-            plan: Arc::new(plan),
-            sequence: 0,
-            queue_position: 0,
-            progress: None,
-            images: Vec::new(),
-            error: None,
-            timings: Vec::new(),
-            create_time: time(columns.created_ms),
-            end_time: columns.ended_ms.map(time),
-            request_id: policy.request_id.clone(),
-        };
-        let events = self.events(&id, &base)?;
+        let (base, outcome) = columns.snapshot()?;
+        let events = self.events(&base.id, &base)?;
         let snapshot = match outcome {
-            Some(outcome) => Snapshot {
-                state: outcome.state,
-                sequence: outcome.sequence,
-                images: self.images(&outcome.images)?,
-                error: outcome.error.map(Error::from),
-                timings: outcome.timings,
-                progress: outcome.progress,
-                ..base
-            },
+            Some(outcome) => {
+                let images = self.images(&outcome.images)?;
+                outcome.over(base, images)
+            }
             None => Snapshot { sequence: events.last().map_or(0, |event| event.sequence), ..base },
         };
         let ended = snapshot.state.is_end();
@@ -176,7 +215,7 @@ impl Store {
             snapshot,
             events,
             request: from_json(&columns.request)?,
-            policy,
+            policy: from_json(&columns.policy)?,
             origin: Origin {
                 session: columns.session.map(SessionId::new),
                 parent: columns.parent.map(RevisionId::new),
@@ -229,7 +268,7 @@ impl Store {
         })
     }
 
-    fn images(&mut self, records: &[ImageRecord]) -> Result<Vec<easel_domain::event::ResultImage>, Error> {
+    fn images(&mut self, records: &[ImageRecord]) -> Result<Vec<ResultImage>, Error> {
         let mut images = Vec::with_capacity(records.len());
         for record in records {
             let blob = match record.hash {

@@ -94,16 +94,16 @@ impl From<&ResultImage> for ImageRecord {
             width: image.width,
             height: image.height,
             hash: image.hash,
-            size: image.bytes.len() as u64,
+            size: image.size_bytes,
         }
     }
 }
 
 impl ImageRecord {
-    /// The result with its bytes, which may be missing: then they are empty, and asking for the blob says why.
+    /// The result with its bytes, which may be missing or left out: then they are empty, and asking for the blob says why.
     pub(super) fn with(&self, bytes: Arc<[u8]>) -> ResultImage {
-        let Self { index, seed, format, width, height, hash, .. } = *self;
-        ResultImage { index, seed, image: EncodedImage { format, width, height, hash, bytes } }
+        let Self { index, seed, format, width, height, hash, size } = *self;
+        ResultImage { index, seed, image: EncodedImage { format, width, height, hash, size_bytes: size, bytes } }
     }
 }
 

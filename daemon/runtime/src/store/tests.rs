@@ -130,7 +130,7 @@ pub(super) fn queued(id: &str, sequence: u64) -> Write {
 
 pub(super) fn success(id: &str, sequence: u64, fill: u8) -> Write {
     let (hash, bytes) = bytes(fill, 1000);
-    let image = EncodedImage { format: ImageFormat::Png, width: 64, height: 64, hash: Some(hash), bytes };
+    let image = EncodedImage::new(ImageFormat::Png, (64, 64), Some(hash), bytes);
     let images = vec![ResultImage { index: 0, seed: u64::MAX, image }];
     let kind = EventKind::Succeeded { images, timings: Vec::new(), total: Duration::from_millis(5) };
     Write::Event { id: GenerationId::new(id), event: event(sequence, kind), progress: None }

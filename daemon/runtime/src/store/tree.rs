@@ -218,7 +218,7 @@ impl Store {
                 format: Some(image.image.format),
                 width: image.image.width,
                 height: image.image.height,
-                size: image.image.bytes.len() as u64,
+                size: image.image.size_bytes,
                 live,
                 made: Some(made),
             };

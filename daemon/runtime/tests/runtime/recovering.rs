@@ -60,6 +60,10 @@ async fn what_was_finished_is_there_with_its_exact_bytes() {
     let other = runtime.create(request("another"), run).await.expect_err("other content");
     assert_eq!(other.reason, Reason::RequestIdConflict);
     let (listed, _) = runtime.list(10, None, &[State::Succeeded]).await.expect("a list");
+    let summary = listed.iter().find(|summary| summary.id == first.id).expect("it is listed");
+    for (made, listed) in first.images.iter().zip(&summary.images) {
+        assert_eq!((listed.image.hash, listed.image.size_bytes), (made.image.hash, made.image.size_bytes));
+    }
     assert_eq!(listed.iter().map(|s| s.id.clone()).collect::<Vec<_>>(), [ended.id, first.id.clone()]);
     let outcome = runtime.cancel(&first.id, easel_domain::engine::Interrupt::Cancelled).await;
     assert_eq!(outcome, Ok(CancelOutcome::WasFinished));
@@ -170,6 +174,34 @@ async fn a_time_limit_goes_on_while_the_daemon_is_away() {
     read_all(&mut watch).await;
     let snapshot = runtime.get(&id).await.expect("it is kept");
     assert_eq!(snapshot.error.map(|error| error.reason), Some(Reason::DeadlineExceeded));
+}
+
+#[tokio::test]
+async fn who_ends_with_the_last_watcher_waits_a_while_for_one_to_come_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let endless = DrillConfig { denoise_step: ENDLESS, ..quick() };
+    let runtime = start_in(folder.path(), endless.clone());
+    let left = runtime.run(request("a boat"), policy()).await.expect("there is room");
+    let mut found = runtime.run(request("a house"), policy()).await.expect("there is room");
+    until_stage(&mut found, Stage::EncodePrompt).await;
+    kill(runtime).await;
+
+    let short = RuntimeConfig { recovery_grace: Duration::from_millis(100), ..config(folder.path()) };
+    let runtime = start_with(endless, short).0;
+    let _watcher = runtime.watch(found.id(), 0).await.expect("it is kept");
+    let ended = async {
+        loop {
+            let polled = runtime.poll(left.id(), 0, 0, Duration::from_secs(30)).await.expect("it is kept");
+            if polled.done {
+                return runtime.get(left.id()).await.expect("it is kept");
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended = soon(ended).await;
+    assert_eq!(ended.error.map(|error| error.reason), Some(Reason::WatcherGone));
+    let outcome = runtime.cancel(found.id(), easel_domain::engine::Interrupt::Cancelled).await.expect("it is there");
+    assert_ne!(outcome, CancelOutcome::WasFinished, "its watcher came back in time");
 }
 
 /// A generation that takes the daemon down with it must not do so for ever.

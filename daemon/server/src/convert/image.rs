@@ -47,7 +47,7 @@ impl InlineBudget {
             width: image.width,
             height: image.height,
             sha256: image.hash.map(|hash| hash.to_string()).unwrap_or_default(),
-            size_bytes: u64::try_from(image.bytes.len()).unwrap_or(u64::MAX),
+            size_bytes: image.size_bytes,
             inline: self.take(&image.bytes, most),
         }
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn picture(bytes: usize) -> EncodedImage {
-        EncodedImage { format: ImageFormat::Png, width: 1, height: 1, hash: None, bytes: vec![7; bytes].into() }
+        EncodedImage::new(ImageFormat::Png, (1, 1), None, vec![7; bytes].into())
     }
 
     #[test]

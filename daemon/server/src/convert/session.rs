@@ -3,11 +3,13 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use easel_domain::limits::{MAX_NUM_INFERENCE_STEPS, MAX_PROMPT_BYTES, MAX_REPLAY_STEPS, MAX_SESSION_NAME_BYTES};
+use easel_domain::limits::{
+    MAX_NUM_INFERENCE_STEPS, MAX_PROMPT_BYTES, MAX_REPLAY_STEPS, MAX_SEEN_GENERATIONS, MAX_SESSION_NAME_BYTES,
+};
 use easel_domain::session::{Difference, Draft, Replay, ReplayPicture, ReplayStep, Revision, Session, SessionEdit};
 use easel_domain::{
-    BlobHash, DisconnectPolicy, Error, GenerationRequest, Guidance, ImageFormat, Mode, Plan, Reason, RevisionId,
-    RunPolicy, SessionId, Size,
+    BlobHash, DisconnectPolicy, Error, GenerationId, GenerationRequest, Guidance, ImageFormat, Mode, Plan, Reason,
+    RevisionId, RunPolicy, SessionId, Size,
 };
 use easel_proto::v1;
 use easel_proto::v1::image_source::Source;
@@ -34,6 +36,25 @@ pub(crate) fn session_id(text: String) -> Result<SessionId, Error> {
     let mut check = Check::default();
     check.filled("session_id", &text);
     check.finish(SessionId::new(text))
+}
+
+/// What a viewer of a session names: the session, and how far it has seen which generations.
+pub(crate) fn viewer(
+    session: String,
+    seen: Vec<v1::SeenGeneration>,
+) -> Result<(SessionId, Vec<(GenerationId, u64)>), Error> {
+    let mut check = Check::default();
+    check.filled("session_id", &session);
+    if seen.len() > MAX_SEEN_GENERATIONS {
+        check.wrong("seen", format!("has {} generations, at most {MAX_SEEN_GENERATIONS} are taken", seen.len()));
+    }
+    let seen = seen
+        .into_iter()
+        .take(MAX_SEEN_GENERATIONS)
+        .enumerate()
+        .map(|(i, seen)| (check.id(&format!("seen[{i}].generation_id"), seen.generation_id), seen.sequence));
+    let seen = seen.collect();
+    check.finish((SessionId::new(session), seen))
 }
 
 /// The ids of a session and a revision of it.

@@ -25,6 +25,11 @@ pub(crate) fn wire_limits(max_queued_generations: usize) -> v1::Limits {
         max_poll_wait: Some(time::duration(limits::MAX_POLL_WAIT)),
         generation_retention: Some(time::duration(limits::GENERATION_RETENTION)),
         size_multiple_px: limits::SIZE_MULTIPLE_PX,
+        max_session_name_bytes: count(limits::MAX_SESSION_NAME_BYTES),
+        max_session_revisions: limits::MAX_REVISIONS,
+        max_session_viewers: count(limits::MAX_SESSION_VIEWERS),
+        live_lease: Some(time::duration(limits::LIVE_LEASE)),
+        max_client_generations: count(limits::MAX_CLIENT_GENERATIONS),
     }
 }
 

@@ -43,8 +43,8 @@ pub(crate) async fn begin(
             let wrong = "is not set: the first request of the stream says which session it is about";
             return Err(Error::field(Reason::InvalidRequest, "attach", wrong));
         };
-        let id = convert::session_id(attach.session_id)?;
-        Ok((runtime.watch_session(&id).await?, id))
+        let (id, seen) = convert::viewer(attach.session_id, attach.seen)?;
+        Ok((runtime.watch_session(&id, &seen).await?, id))
     };
     let (watch, id) = attach.await.map_err(|error| refused(&error))?;
     let stream = EditStream { runtime, client, id, watch, requests: Some(requests), over: false };

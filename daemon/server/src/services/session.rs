@@ -122,7 +122,8 @@ impl Sessions {
     }
 
     async fn watch(&self, wire: v1::WatchSessionRequest) -> Result<SessionWatch, Error> {
-        self.runtime.watch_session(&convert::session_id(wire.session_id)?).await
+        let (id, seen) = convert::viewer(wire.session_id, wire.seen)?;
+        self.runtime.watch_session(&id, &seen).await
     }
 }
 

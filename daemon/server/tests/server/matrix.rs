@@ -160,7 +160,7 @@ async fn ask(way: Way, end: End, wire: &Wire, session: &str) -> (String, Asking)
         }
         Way::Bidi => {
             let (ask, requests) = tokio::sync::mpsc::channel(4);
-            let attach = Asked::Attach(v1::AttachSession { session_id: session.to_owned() });
+            let attach = Asked::Attach(v1::AttachSession { session_id: session.to_owned(), seen: Vec::new() });
             let edit = Asked::Edit(v1::SessionEdit { spec, policy, ..Default::default() });
             for request in [attach, edit] {
                 let request = v1::EditSessionRequest { tag: String::new(), request: Some(request) };

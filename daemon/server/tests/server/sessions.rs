@@ -202,8 +202,11 @@ async fn sessions_are_listed_in_pages_and_deleted_with_what_runs() {
     assert_eq!(listed, sorted);
     let request = v1::CreateSessionEditRequest { session_id: ids[0].clone(), edit: Some(edit("x", None)) };
     let running = client.create_session_edit(request).await.unwrap().into_inner().generation.unwrap();
-    let mut view =
-        client.watch_session(v1::WatchSessionRequest { session_id: ids[0].clone() }).await.unwrap().into_inner();
+    let mut view = client
+        .watch_session(v1::WatchSessionRequest { session_id: ids[0].clone(), seen: Vec::new() })
+        .await
+        .unwrap()
+        .into_inner();
     let request = v1::DeleteSessionRequest { session_id: ids[0].clone() };
     let removed = client.delete_session(request).await.unwrap().into_inner().removed.unwrap();
     assert_eq!((removed.sessions, removed.generations), (1, 1));
@@ -282,7 +285,7 @@ struct Editor {
 impl Editor {
     async fn attach(client: &mut Client, id: &str) -> Self {
         let (ask, requests) = mpsc::channel(8);
-        let attach = Asked::Attach(v1::AttachSession { session_id: id.into() });
+        let attach = Asked::Attach(v1::AttachSession { session_id: id.into(), seen: Vec::new() });
         ask.send(v1::EditSessionRequest { tag: "a".into(), request: Some(attach) }).await.unwrap();
         let told = client.edit_session(ReceiverStream::new(requests)).await.unwrap().into_inner();
         Self { ask, told, seen: Vec::new() }
@@ -419,7 +422,7 @@ async fn an_editor_is_refused_without_losing_its_stream_and_cancels() {
     assert_eq!(refused(editor.ask("1", Asked::Undo(v1::UndoSession {})).await), "SESSION_STATE");
     let wrong = v1::SessionEdit { revision_id: "rev_x".into(), ..edit("x", None) };
     assert_eq!(refused(editor.ask("2", Asked::Edit(wrong)).await), "REVISION_NOT_FOUND");
-    let twice = Asked::Attach(v1::AttachSession { session_id: session.id.clone() });
+    let twice = Asked::Attach(v1::AttachSession { session_id: session.id.clone(), ..Default::default() });
     assert_eq!(refused(editor.ask("3", twice).await), "INVALID_REQUEST");
     let running = editor.edit("4", edit("make it blue", None)).await;
     let cancel = Asked::Cancel(v1::CancelSessionEdit::default());
@@ -434,6 +437,58 @@ async fn an_editor_is_refused_without_losing_its_stream_and_cancels() {
     ask.send(v1::EditSessionRequest { tag: String::new(), request: undo }).await.unwrap();
     let error = client.edit_session(ReceiverStream::new(requests)).await.unwrap_err();
     assert_eq!(told(&error).2, ["attach"]);
+}
+
+#[tokio::test]
+async fn a_viewer_that_comes_back_misses_nothing_and_sees_nothing_twice() {
+    let daemon = Daemon::start(quick()).await;
+    let mut client = client(&daemon);
+    let session = with_picture(&mut client).await;
+    let other = with_picture(&mut client).await;
+    let mut ids = Vec::new();
+    for id in [&session.id, &other.id] {
+        let request = v1::RunSessionEditRequest { session_id: id.clone(), edit: Some(edit("make it blue", None)) };
+        let mut run = client.run_session_edit(request).await.unwrap().into_inner();
+        let mut last = None;
+        while let Some(told) = run.message().await.unwrap() {
+            last = told.event;
+        }
+        let last = last.unwrap();
+        ids.push((last.generation_id, last.sequence));
+    }
+    // The first two events were seen before the connection broke; the rest comes though all has ended. The generation of another
+    // session is not shown.
+    let seen = ids.iter().map(|(id, _)| v1::SeenGeneration { generation_id: id.clone(), sequence: 2 }).collect();
+    let watch = v1::WatchSessionRequest { session_id: session.id.clone(), seen };
+    let mut view = client.watch_session(watch).await.unwrap().into_inner();
+    let mut sequences = Vec::new();
+    while sequences.last() != Some(&ids[0].1) {
+        if let Some(Event::Generation(event)) = view.message().await.unwrap().unwrap().event.unwrap().event {
+            assert_eq!(event.generation_id, ids[0].0);
+            sequences.push(event.sequence);
+        }
+    }
+    assert_eq!(sequences, (3..=ids[0].1).collect::<Vec<_>>());
+    let many = vec![v1::SeenGeneration::default(); 65];
+    let watch = v1::WatchSessionRequest { session_id: session.id.clone(), seen: many };
+    let (_, _, fields) = told(&client.watch_session(watch).await.unwrap_err());
+    assert_eq!(fields[0], "seen");
+}
+
+#[tokio::test]
+async fn a_cancellation_in_a_session_hits_nobody_elses_work() {
+    let daemon = Daemon::start(endless()).await;
+    let mut client = client(&daemon);
+    let session = with_picture(&mut client).await;
+    let running = daemon.generations().create_generation(crate::support::create_request("a boat")).await.unwrap();
+    let running = running.into_inner().generation.unwrap().id;
+    let mut editor = Editor::attach(&mut client, &session.id).await;
+    let cancel = Asked::Cancel(v1::CancelSessionEdit { generation_id: running.clone() });
+    let Some(Outcome::Error(error)) = editor.ask("1", cancel).await else { panic!("it is refused") };
+    assert_eq!(error.reason, "GENERATION_NOT_FOUND");
+    let request = v1::GetGenerationRequest { id: running };
+    let state = daemon.generations().get_generation(request).await.unwrap().into_inner().generation.unwrap().state();
+    assert_ne!(state, v1::GenerationState::Cancelled);
 }
 
 #[tokio::test]
