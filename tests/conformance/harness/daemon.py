@@ -54,11 +54,7 @@ class Daemon:
         self.process.wait()
 
     def close(self):
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        self.kill()
         self.home.cleanup()
 
     def target(self, transport):
