@@ -329,8 +329,8 @@ class AsyncGenerationStream:
 
     async def __anext__(self) -> _events.AnyEvent:
         if self._ahead is not None and not self._closed:
-            event, self._ahead = self._ahead, None
-            return event
+            ahead, self._ahead = self._ahead, None
+            return ahead
         while not self._resume.done and not self._closed:
             event = await self._step()
             if event is not None:
@@ -380,9 +380,11 @@ class AsyncGenerationStream:
                 self._open()
             message = await self._reader.__anext__()
         except StopAsyncIteration:
-            return await self._lose(None)
+            await self._lose(None)
+            return None
         except _errors.Error as error:
-            return await self._lose(error)
+            await self._lose(error)
+            return None
         return self._resume.take(message)
 
     async def _lose(self, error: _errors.Error | None) -> None:

@@ -24,7 +24,7 @@ else:
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
-def file_of(picture: PictureLike) -> bytes:
+def file_of(picture: Any) -> bytes:
     """The bytes of a picture file. Arrays are (height, width) or (height, width, 1 to 4 channels) of uint8 or uint16, and Pillow
     images are written as PNG; both without loss."""
     if isinstance(picture, (bytes, bytearray, memoryview)):

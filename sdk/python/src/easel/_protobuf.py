@@ -3,13 +3,6 @@ embeds Python has often none, or an old one that another plugin brought."""
 
 from __future__ import annotations
 
-from typing import Any
-
-descriptor_pb2: Any
-descriptor_pool: Any
-message_factory: Any
-EnumTypeWrapper: Any
-
 #: True when the copy is in use.
 VENDORED = False
 
@@ -21,13 +14,11 @@ try:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
     from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 except ImportError:
-    from easel._vendor.protobuf import (  # type: ignore[import-not-found,no-redef]
+    from easel._vendor.protobuf import (  # type: ignore[no-redef]
         descriptor_pb2,
         descriptor_pool,
         message_factory,
     )
-    from easel._vendor.protobuf.internal.enum_type_wrapper import (  # type: ignore[import-not-found,no-redef]
-        EnumTypeWrapper,
-    )
+    from easel._vendor.protobuf.internal.enum_type_wrapper import EnumTypeWrapper  # type: ignore[no-redef]
 
     VENDORED = True

@@ -60,8 +60,8 @@ class GenerationStream:
 
     def __next__(self) -> _events.AnyEvent:
         if self._ahead is not None and not self._closed.is_set():
-            event, self._ahead = self._ahead, None
-            return event
+            ahead, self._ahead = self._ahead, None
+            return ahead
         while not self._resume.done and not self._closed.is_set():
             event = self._step()
             if event is not None:
@@ -115,9 +115,11 @@ class GenerationStream:
             assert self._reader is not None
             message = next(self._reader)
         except StopIteration:
-            return self._lose(None)
+            self._lose(None)
+            return None
         except _errors.Error as error:
-            return self._lose(error)
+            self._lose(error)
+            return None
         if not isinstance(self._source, Polling):
             self._client._patience_over(self._source)
         event = self._resume.take(message)

@@ -50,7 +50,7 @@ impl Player {
             "create" => {
                 let made = easel.create_spec(self.spec(step, &easel).await?, policy(&step["policy"])).await?;
                 let found = made.generation.unwrap_or_default();
-                tell(&normal::line(&name, "created", json!({"state": normal::state(&found), "existed": made.existed})));
+                tell(&normal::line(&name, "created", json!({"existed": made.existed})));
                 self.ids.insert(name, found.id);
             }
             "watch" => {

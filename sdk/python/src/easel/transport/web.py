@@ -8,7 +8,6 @@ import http.client
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import unquote
 
 from easel import _errors
@@ -17,6 +16,8 @@ from easel._discovery import Target
 _CONNECT_TIMEOUT_S = 5.0
 #: A unary call that takes longer than this without a deadline of its own is lost; the longest poll waits for 60 s.
 _CALL_TIMEOUT_S = 120.0
+#: The daemon sends the headers of a stream before its first event.
+_HEADERS_TIMEOUT_S = 20.0
 _TRAILERS = 0x80
 _MAX_MESSAGE_BYTES = 8 << 20
 
@@ -85,9 +86,13 @@ class Web:
         if deadline_s is not None:
             headers["grpc-timeout"] = f"{max(1, round(deadline_s * 1000))}m"
         try:
-            connection.sock.settimeout(silence_s)
+            connection.sock.settimeout(silence_s or _HEADERS_TIMEOUT_S)
+            # http.client lets go of the socket when the answer says `connection: close`.
+            sock = connection.sock
             connection.request("POST", path, struct.pack(">BI", 0, len(data)) + data, headers)
-            return _Stream(connection, connection.getresponse())
+            stream = _Stream(connection, sock, connection.getresponse())
+            sock.settimeout(silence_s)
+            return stream
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise _errors.lost(error or type(error).__name__) from None
@@ -96,9 +101,8 @@ class Web:
 class _Stream:
     """The frames of an answer. Closing it from another thread ends a read that waits."""
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
-        self._connection, self._response = connection, response
-        self._socket: Any = connection.sock
+    def __init__(self, connection: http.client.HTTPConnection, sock: socket.socket, response: http.client.HTTPResponse) -> None:
+        self._connection, self._response, self._socket = connection, response, sock
         kind = response.getheader("content-type", "") or ""
         status = response.getheader("grpc-status")
         if status is None and not kind.startswith("application/grpc"):
@@ -136,15 +140,18 @@ class _Stream:
 
     def patient(self) -> None:
         """From now on a silence is no loss."""
-        self._socket.settimeout(None)
+        try:
+            self._socket.settimeout(None)
+        except OSError:
+            pass  # closed meanwhile, as the next read will say
 
     def close(self) -> None:
         """Ends the call; the daemon sees the connection go."""
-        if self._socket is not None:
-            try:
-                self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._response.close()
         self._connection.close()
 
 
