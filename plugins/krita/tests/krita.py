@@ -46,7 +46,8 @@ def install(home, wheel):
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(pykrita)
     for name in ("easel_krita_test", "easel_krita_test.desktop"):
-        (shutil.copytree if (HERE / name).is_dir() else shutil.copy)(HERE / name, pykrita / name)
+        source = HERE / "inside" / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, pykrita / name)
     config = home / ".config"
     config.mkdir()
     (config / "kritarc").write_text("[python]\nenable_easel_krita=true\nenable_easel_krita_test=true\n")
