@@ -104,7 +104,7 @@ fn hashes(replay: &v1::Replay) -> BTreeSet<String> {
 fn source_of(spec: &v1::GenerationSpec) -> Option<String> {
     match spec.image.as_ref()?.source.as_ref()? {
         Source::Sha256(hash) => Some(hash.clone()),
-        Source::Inline(_) => None,
+        Source::Inline(_) | Source::Raw(_) => None,
     }
 }
 
