@@ -99,8 +99,8 @@ pub(super) fn convolve(
             for (tap, weight) in weight.chunks_exact(filled * input).enumerate() {
                 let offset = first + tap / 3 * tiles.pitch + tap % 3;
                 let panel = Panel { values: &tile[offset..], line: tiles.line };
-                let place = (&mut sums[first..], tiles.sum_line, tap > 0);
-                product(level, Matrix::rows(weight, input), panel, [output, input], place);
+                let into = (&mut sums[first..], tiles.sum_line, tap > 0);
+                product(level, Matrix::rows(weight, input), panel, [output, input], into);
             }
         }
         let columns = tiles.wide.min(size[1] - place[1]);
