@@ -122,6 +122,7 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         stages: stages(edit).map(|stage| names::wire_stage(stage).into()).collect(),
         notes: plan.notes.clone(),
         loras: plan.loras.iter().map(planned_lora).collect(),
+        ..v1::Resolved::default()
     }
 }
 
@@ -154,6 +155,7 @@ fn images(images: &[ResultImage], budget: &mut InlineBudget) -> Vec<v1::ResultIm
         index: made.index,
         seed: made.seed,
         image: Some(budget.result(&made.image)),
+        ..v1::ResultImage::default()
     };
     images.iter().map(&mut wire).collect()
 }
