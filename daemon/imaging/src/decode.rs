@@ -5,6 +5,9 @@ mod colour;
 mod jpeg;
 mod orientation;
 
+pub(crate) use jpeg::is_complete as jpeg_is_complete;
+pub(crate) use orientation::of as orientation_of;
+
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
@@ -62,15 +65,19 @@ pub fn load(bytes: &[u8]) -> Result<RgbImage, Error> {
 
 /// The decoders read what strangers send and are not ours: a panic in one of them is a damaged file, not a fault of the
 /// daemon. Nothing outlives the closure that the panic could leave half done.
-fn guarded<T>(read: impl FnOnce() -> Result<T, Error> + std::panic::UnwindSafe) -> Result<T, Error> {
+pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, Error> + std::panic::UnwindSafe) -> Result<T, Error> {
     catch_unwind(read).unwrap_or_else(|_| Err(invalid("is damaged: save it again".to_owned())))
 }
 
-fn invalid(description: String) -> Error {
-    Error::field(Reason::InvalidImage, FIELD, description)
+pub(crate) fn invalid(description: String) -> Error {
+    field(Reason::InvalidImage, description)
 }
 
-fn unreadable(format: &str, error: &ImageError) -> Error {
+pub(crate) fn field(reason: Reason, description: String) -> Error {
+    Error::field(reason, FIELD, description)
+}
+
+pub(crate) fn unreadable(format: &str, error: &ImageError) -> Error {
     let cause = error.to_string().replace(['\r', '\n'], " ");
     match error {
         ImageError::Limits(_) => Error::field(
@@ -85,7 +92,7 @@ fn unreadable(format: &str, error: &ImageError) -> Error {
     }
 }
 
-fn open(bytes: &[u8]) -> Result<(&'static str, impl ImageDecoder + '_), Error> {
+pub(crate) fn open(bytes: &[u8]) -> Result<(&'static str, impl ImageDecoder + '_), Error> {
     if bytes.is_empty() {
         return Err(invalid(format!("has no bytes: give a {FORMATS} file")));
     }
@@ -116,7 +123,7 @@ fn open(bytes: &[u8]) -> Result<(&'static str, impl ImageDecoder + '_), Error> {
     Ok((format, decoder))
 }
 
-fn check_size(size: Size) -> Result<(), Error> {
+pub(crate) fn check_size(size: Size) -> Result<(), Error> {
     if size.width == 0 || size.height == 0 {
         return Err(invalid(format!("is {size}, which has no pixels: save it again")));
     }

@@ -4,7 +4,7 @@ const END_OF_IMAGE: u8 = 0xd9;
 const START_OF_SCAN: u8 = 0xda;
 
 /// Walks over the segments (ITU-T T.81, annex B) from the start of the image to its end marker.
-pub(super) fn is_complete(bytes: &[u8]) -> bool {
+pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some((marker, after)) = next_marker(bytes, at) {
         match marker {
