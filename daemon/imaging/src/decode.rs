@@ -5,7 +5,7 @@ mod colour;
 mod jpeg;
 mod orientation;
 
-pub(crate) use jpeg::is_complete as jpeg_is_complete;
+pub(crate) use jpeg::{is_cmyk as jpeg_is_cmyk, is_complete as jpeg_is_complete};
 pub(crate) use orientation::of as orientation_of;
 
 use std::io::Cursor;

@@ -19,7 +19,8 @@ impl Canvas {
                     "is cut: the end of the JPEG is missing: save or send it again".to_owned(),
                 ));
             }
-            if matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16) {
+            let cmyk = matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16);
+            if cmyk || format == "jpeg" && decode::jpeg_is_cmyk(bytes) {
                 return Err(decode::invalid("is CMYK, which is not edited: convert it to RGB or grey".to_owned()));
             }
             let orientation = decode::orientation_of(format, &mut decoder);

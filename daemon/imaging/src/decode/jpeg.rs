@@ -22,6 +22,23 @@ pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     false
 }
 
+/// Whether the frame has four components: CMYK, or YCCK, which is CMYK as well. The decoder would make RGB of it unasked.
+pub(crate) fn is_cmyk(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some((marker, after)) = next_marker(bytes, at) {
+        // Start of frame, but for the three markers among them that are none.
+        if matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
+            return bytes.get(after + 7) == Some(&4);
+        }
+        if marker == START_OF_SCAN || marker == END_OF_IMAGE {
+            return false;
+        }
+        let Some(&[high, low]) = bytes.get(after..after + 2) else { return false };
+        at = after + usize::from(u16::from_be_bytes([high, low])).max(2);
+    }
+    false
+}
+
 /// The first marker at or after `at`, and where it ends.
 fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = bytes.get(at..)?;
