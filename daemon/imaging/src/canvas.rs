@@ -164,7 +164,7 @@ impl Canvas {
         let mut pixels = vec![0; width * part.height as usize * 3];
         let mut row = vec![0.0; width * 3];
         for (y, out) in pixels.chunks_exact_mut(width * 3).enumerate() {
-            colour.to_srgb(self, (part.x as usize, part.y as usize + y), &mut row);
+            colour.read_srgb(self, (part.x as usize, part.y as usize + y), &mut row);
             for (byte, value) in out.iter_mut().zip(&row) {
                 *byte = (value.clamp(0.0, 1.0) * 255.0).round() as u8;
             }

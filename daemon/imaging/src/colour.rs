@@ -29,7 +29,7 @@ impl Colour {
     }
 
     /// The pixels from `(x, y)` on, as many as `out` holds, as encoded sRGB: 3 floats each, 0 to 1 within the gamut.
-    pub(crate) fn to_srgb(&mut self, canvas: &Canvas, (x, y): (usize, usize), out: &mut [f32]) {
+    pub(crate) fn read_srgb(&mut self, canvas: &Canvas, (x, y): (usize, usize), out: &mut [f32]) {
         let (all, colours) = (self.channels.count(), self.channels.colours());
         let at = (y * canvas.size().width as usize + x) * all;
         let range = at..at + out.len() / 3 * all;
@@ -48,7 +48,7 @@ impl Colour {
     }
 
     /// Encoded sRGB, 3 floats for each pixel, to the colours of the canvas: 1 or 3 floats for each pixel, 0 to 1 for its range.
-    pub(crate) fn from_srgb(&mut self, srgb: &[f32]) -> &[f32] {
+    pub(crate) fn own_of_srgb(&mut self, srgb: &[f32]) -> &[f32] {
         let colours = self.channels.colours();
         self.buffer.clear();
         self.buffer.resize(srgb.len() / 3 * colours, 0.0);

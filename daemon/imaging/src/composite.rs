@@ -44,7 +44,7 @@ pub fn composite(canvas: &mut Canvas, put: &Put<'_>) -> Result<Placed, Error> {
     for y in changed.y..changed.bottom() as i32 {
         put.patch.read((changed.x, y), &mut srgb);
         fit.apply(&mut srgb);
-        let colours = colour.from_srgb(&srgb);
+        let colours = colour.own_of_srgb(&srgb);
         let weights = &put.mask.row(y)[(changed.x - put.mask.bounds().map_or(0, |b| b.x)) as usize..];
         let at = (y as usize * width + changed.x as usize) * channels.count();
         let range = at..at + changed.width as usize * channels.count();
@@ -73,7 +73,7 @@ pub fn layer(canvas: &Canvas, put: &Put<'_>) -> Result<Option<(Canvas, Placed)>,
         put.patch.read((changed.x, y), &mut srgb);
         fit.apply(&mut srgb);
         let weights = &put.mask.row(y)[(changed.x - put.mask.bounds().map_or(0, |b| b.x)) as usize..];
-        for (x, (pixel, &weight)) in colour.from_srgb(&srgb).chunks_exact(source.colours()).zip(weights).enumerate() {
+        for (x, (pixel, &weight)) in colour.own_of_srgb(&srgb).chunks_exact(source.colours()).zip(weights).enumerate() {
             values.extend_from_slice(pixel);
             let keeps = put.alpha == AlphaMode::Keep && source.has_alpha();
             let below = if keeps { canvas.alpha_at(changed.x as usize + x, y as usize) } else { 1.0 };

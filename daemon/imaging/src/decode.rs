@@ -11,7 +11,7 @@ pub(crate) use orientation::of as orientation_of;
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
-use easel_domain::limits::{MAX_DECODE_BYTES, MAX_SOURCE_EDGE_PX, MAX_SOURCE_PIXELS};
+use easel_domain::limits::{MAX_DECODE_BYTES, MAX_ICC_BYTES, MAX_SOURCE_EDGE_PX, MAX_SOURCE_PIXELS};
 use easel_domain::{Error, Reason, RgbImage, Size};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
@@ -136,6 +136,15 @@ pub(crate) fn check_size(size: Size) -> Result<(), Error> {
 fn too_large(size: Size) -> Error {
     let limits = format!("{MAX_SOURCE_PIXELS} pixels and {MAX_SOURCE_EDGE_PX} on a side");
     Error::field(Reason::ImageTooLarge, FIELD, format!("is {size}; at most {limits} are read: make it smaller"))
+}
+
+/// The ICC profile of a TIFF, read as bytes whatever their type is; larger ones than are used are left out.
+pub(crate) fn tiff_icc(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut limits = tiff::decoder::Limits::default();
+    // The crate holds each byte as a value of its own.
+    limits.ifd_value_size = MAX_ICC_BYTES * 32;
+    let mut decoder = tiff::decoder::Decoder::new(Cursor::new(bytes)).ok()?.with_limits(limits);
+    decoder.get_tag_u8_vec(tiff::tags::Tag::IccProfile).ok()
 }
 
 /// Whether the header of a PNG says grey without alpha, whatever a transparent value makes of it later.

@@ -150,7 +150,7 @@ fn colours_of_grey(canvas: &Canvas) -> Result<Vec<u8>, String> {
     let mut row = vec![0.0; canvas.size().width as usize * 3];
     let mut out = Vec::new();
     for y in 0..canvas.size().height as usize {
-        colour.to_srgb(canvas, (0, y), &mut row);
+        colour.read_srgb(canvas, (0, y), &mut row);
         for (x, pixel) in row.chunks_exact(3).enumerate() {
             out.extend(pixel.iter().map(|&v| u8::of(v)));
             if alpha {

@@ -91,7 +91,7 @@ fn check_one(source: &Canvas, mask: &Mask, turn: usize) {
     let put_rect = mask.bounds().and_then(|b| crop_for(b, size, Padding::default(), &LIMITS));
     let Some(crop) = put_rect else { return };
     let patch = Patch::new(&drawn(crop.working, 3), crop.rect);
-    let alpha = if turn % 2 == 0 { AlphaMode::Keep } else { AlphaMode::Paint };
+    let alpha = if turn.is_multiple_of(2) { AlphaMode::Keep } else { AlphaMode::Paint };
     let put = Put { patch: &patch, mask, color_match: matches[turn % 3], alpha };
     let mut made = source.clone();
     let placed = composite(&mut made, &put).unwrap();
@@ -293,7 +293,7 @@ proptest! {
     ) {
         let size = Size { width, height };
         let mut next = noise(seed);
-        let spots = (0..25 * 25).map(|_| if next() % 9 == 0 { next() as u16 } else { 0 }).collect();
+        let spots = (0..25 * 25).map(|_| if next().is_multiple_of(9) { next() as u16 } else { 0 }).collect();
         let grey = Canvas::new(Size { width: 25, height: 25 }, Channels::Grey, Samples::U16(spots)).unwrap();
         let plain = Mask::from_picture(&grey, offset, size);
         let mask = plain.shaped(Edges { grow_px: grow, feather_px: feather, blend_px: blend });

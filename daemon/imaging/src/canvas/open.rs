@@ -24,7 +24,7 @@ impl Canvas {
                 return Err(decode::invalid("is CMYK, which is not edited: convert it to RGB or grey".to_owned()));
             }
             let orientation = decode::orientation_of(format, &mut decoder);
-            let icc = decoder.icc_profile().ok().flatten();
+            let icc = if format == "tiff" { decode::tiff_icc(bytes) } else { decoder.icc_profile().ok().flatten() };
             let picture = DynamicImage::from_decoder(decoder).map_err(|error| decode::unreadable(format, &error))?;
             let size = Size { width: picture.width(), height: picture.height() };
             let (channels, samples) = samples_of(picture);

@@ -38,7 +38,7 @@ impl Fit {
         let (mut source, mut drawn) = (Moments::default(), Moments::default());
         let (mut here, mut there) = (vec![0.0; area.width as usize * 3], vec![0.0; area.width as usize * 3]);
         for y in area.y..area.bottom() as i32 {
-            colour.to_srgb(canvas, (area.x as usize, y as usize), &mut here);
+            colour.read_srgb(canvas, (area.x as usize, y as usize), &mut here);
             put.patch.read((area.x, y), &mut there);
             for (x, (here, there)) in (area.x..).zip(here.chunks_exact(3).zip(there.chunks_exact(3))) {
                 let in_ring = put.mask.at(x, y) == 0 && around.at(x, y) > 0;
