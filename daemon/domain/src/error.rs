@@ -94,13 +94,17 @@ pub enum Reason {
     StoreReadOnly,
     /// The database of the state folder is damaged.
     StoreDamaged,
+    /// The pairing does not exist: it expired, was answered already, or its code is wrong.
+    PairingNotFound,
+    /// No token has this name.
+    TokenNotFound,
     /// Anything else that is our mistake.
     Internal,
 }
 
 impl Reason {
     /// Every reason, for reading them back.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::InvalidRequest,
         Self::InvalidImage,
         Self::ImageTooLarge,
@@ -138,6 +142,8 @@ impl Reason {
         Self::DiskFull,
         Self::StoreReadOnly,
         Self::StoreDamaged,
+        Self::PairingNotFound,
+        Self::TokenNotFound,
         Self::Internal,
     ];
 
@@ -186,6 +192,8 @@ impl Reason {
             Self::DiskFull => "DISK_FULL",
             Self::StoreReadOnly => "STORE_READ_ONLY",
             Self::StoreDamaged => "STORE_DAMAGED",
+            Self::PairingNotFound => "PAIRING_NOT_FOUND",
+            Self::TokenNotFound => "TOKEN_NOT_FOUND",
             Self::Internal => "INTERNAL",
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what each command does with it.
 
+mod access;
 pub(crate) mod args;
 mod cache;
 mod cancel;
@@ -7,6 +8,7 @@ mod follow;
 mod generate;
 mod interrupt;
 mod models;
+mod open;
 mod pictures;
 #[cfg(feature = "dreamlite")]
 mod quantise;
@@ -16,12 +18,14 @@ mod sessions;
 mod show;
 mod status;
 
+pub(crate) use access::{pair, tokens};
 pub(crate) use args::{Cli, Command};
 pub(crate) use cache::cache;
 pub(crate) use cancel::cancel;
 pub(crate) use generate::{edit, generate};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use models::models;
+pub(crate) use open::open;
 #[cfg(feature = "dreamlite")]
 pub(crate) use quantise::{quantise, selftest};
 pub(crate) use replay::replay;
