@@ -156,6 +156,13 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of the JSON header of a safetensors file; the published text encoder has 0.1 MiB.
 pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Files whose digests are remembered: a hundred checkpoints of ten files, and as many LoRAs.
+pub const MAX_KNOWN_DIGESTS: usize = 2048;
+
+/// Weight files of a model up to this size are digested when it is added, larger ones beside what comes next: a twentieth of
+/// a second.
+pub const DIGESTED_AT_ONCE_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Parameters from which on an encoder is kept in `q8_0` when nobody says in which precision: 1 GiB as f32. That of the
 /// published model has eight times as many.
 pub const LARGE_ENCODER_PARAMETERS: u64 = 256 * 1024 * 1024;

@@ -171,6 +171,7 @@ fn model_info(name: &str, native_px: u32) -> ModelInfo {
         parameters: 0,
         file_bytes: 0,
         precisions: easel_domain::Precisions::default(),
+        weights_sha256: None,
         fallback_layers: Vec::new(),
     }
 }

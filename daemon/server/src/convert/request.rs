@@ -178,6 +178,7 @@ fn wrong_for_any_model(request: &GenerationRequest, inline: bool) -> Vec<FieldVi
         parameters: 0,
         file_bytes: 0,
         precisions: easel_domain::Precisions::default(),
+        weights_sha256: None,
         fallback_layers: Vec::new(),
     };
     let image = request.image.or(inline.then_some(BlobHash([0; 32])));
