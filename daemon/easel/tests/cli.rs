@@ -2,6 +2,8 @@
 
 #[path = "cli/access.rs"]
 mod access;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[path = "cli/sessions.rs"]
 mod sessions;
 #[path = "cli/world.rs"]
