@@ -1,5 +1,6 @@
 //! The drill engine: an engine without weights, for tests of everything around an engine and for authors of clients.
-//! It takes the time that it is told to take, draws a real picture from prompt, seed and source, and fails on demand.
+//! It takes the time that it is told to take, draws a real picture from prompt, seed and source, and fails on demand: as its
+//! settings say, or with the reason that a prompt names as in `drill:QUEUE_FULL`.
 
 mod networks;
 mod picture;
