@@ -2,6 +2,7 @@
 //! at once and never panics; what the runtime tells goes out.
 
 pub(crate) mod access;
+mod artist;
 pub(crate) mod blob;
 mod check;
 pub(crate) mod event;

@@ -105,12 +105,13 @@ def main():
     parser.add_argument("--easel", required=True, type=Path)
     parser.add_argument("--wheel", required=True, type=Path)
     parser.add_argument("--pictures", type=Path, help="keep the screenshots here")
+    parser.add_argument("--readme", type=Path, help="only make the picture of the README, with the embedded model, and write it here")
     options = parser.parse_args()
     missing = [name for name in ("krita", "Xvfb") if not shutil.which(name)]
     if missing:
         say("skip", "krita", f"{' and '.join(missing)} are not installed: apt install krita xvfb")
         return 0
-    daemon = Daemon(options.easel, "denoise_step_ms=250")
+    daemon = Daemon(options.easel, engine="dreamlite") if options.readme else Daemon(options.easel, "denoise_step_ms=250")
     server, show = display()
     try:
         with tempfile.TemporaryDirectory(prefix="easel-krita-") as name:
@@ -119,15 +120,20 @@ def main():
             folder.mkdir()
             install(home, options.wheel)
             with open(folder / "krita.log", "w") as log:
-                krita = subprocess.Popen(["krita", "--nosplash"], env=environment(home, show, folder, daemon), stdout=log, stderr=log)
+                env = environment(home, show, folder, daemon)
+                if options.readme:
+                    env["EASEL_KRITA_SHAPES"] = str(HERE.parent.parent.parent / "examples" / "shapes.png")
+                krita = subprocess.Popen(["krita", "--nosplash"], env=env, stdout=log, stderr=log)
             try:
                 good = follow(folder, krita, daemon)
                 code = krita.wait(30) if good else krita.poll()
                 good = good and say("ok" if code == 0 else "not ok", "Krita ends well", f"exit code {code}" if code else "")
-                good = good and documents(folder)
+                good = good and (bool(options.readme) or documents(folder))
             finally:
                 krita.kill()
                 krita.wait()
+                if options.readme and (folder / "readme.png").exists():
+                    shutil.copy(folder / "readme.png", options.readme)
                 if options.pictures:
                     options.pictures.mkdir(parents=True, exist_ok=True)
                     for picture in [*folder.glob("*.png"), folder / "krita.log"]:

@@ -149,8 +149,9 @@ class Seen(unittest.TestCase):
     def test_the_model_sees_some_surroundings(self):
         whole = Rect(0, 0, 400, 300)
         self.assertEqual(seen(None, whole), whole)
-        self.assertEqual(seen(Rect(100, 100, 100, 50), whole), Rect(50, 50, 200, 150))
-        self.assertEqual(seen(Rect(0, 290, 4, 10), whole), Rect(0, 236, 64, 64))
+        self.assertEqual(seen(Rect(100, 100, 100, 50), whole), Rect(50, 25, 200, 200))
+        self.assertEqual(seen(Rect(0, 290, 4, 10), whole), Rect(0, 226, 74, 74))
+        self.assertEqual(seen(Rect(300, 10, 100, 200), whole), Rect(0, 0, 400, 300))
         self.assertEqual(seen(Rect(0, 0, 10, 10), Rect(0, 0, 20, 20)), Rect(0, 0, 20, 20))
 
     def test_a_selection_that_reaches_out_is_clipped(self):

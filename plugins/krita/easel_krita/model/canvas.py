@@ -14,22 +14,20 @@ MIN_EDGE_PX = 64
 
 
 def seen(selection, document):
-    """What the model sees: the selection and half of its longer side around it, within the document."""
+    """What the model sees: a square around the selection with half of its longer side, or more, on each side of it, moved and cut to
+    lie within the document. Models draw best near a square."""
     if selection is None:
         return Rect(0, 0, document.width, document.height)
-    context = max(MIN_CONTEXT_PX, max(selection.width, selection.height) // 2)
-    x, width = _span(selection.x, selection.width, context, document.width)
-    y, height = _span(selection.y, selection.height, context, document.height)
+    longer = max(selection.width, selection.height)
+    side = max(MIN_EDGE_PX, longer + 2 * max(MIN_CONTEXT_PX, longer // 2))
+    x, width = _span(selection.x, selection.width, side, document.width)
+    y, height = _span(selection.y, selection.height, side, document.height)
     return Rect(x, y, width, height)
 
 
-def _span(start, length, context, limit):
-    low, high = max(0, start - context), min(limit, start + length + context)
-    # A model cannot work on a sliver; the rest of the document gives room.
-    missing = max(0, MIN_EDGE_PX - (high - low))
-    low = max(0, low - missing)
-    high = min(limit, max(high, low + MIN_EDGE_PX))
-    return low, high - low
+def _span(start, length, side, limit):
+    size = min(side, limit)
+    return min(max(0, start + length // 2 - size // 2), limit - size), size
 
 
 def clipped(selection, document):

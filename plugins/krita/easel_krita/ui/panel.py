@@ -86,7 +86,8 @@ class PanelView(QtWidgets.QWidget):
         self.cancel.setEnabled(panel.running)
         self.bar.setValue(round(panel.fraction * 1000))
         self.bar.setFormat(panel.doing)
-        self.help.setText(panel.help or f"Easel {panel.version} at {panel.place}")
+        self.help.setText(panel.help or f"Easel {panel.version}")
+        self.help.setToolTip(panel.place)
         self.again.setVisible(not panel.place)
         if panel.preview != self._shown:
             self._shown = panel.preview
