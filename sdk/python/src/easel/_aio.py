@@ -12,6 +12,7 @@ from easel import _calls, _discovery, _errors, _events, _pictures, _requests, pr
 from easel._calls import Call
 from easel._client import CHUNK_BYTES, HELLO_TIMEOUT_S, _checked, _with_id
 from easel._discovery import Target
+from easel._editor import AsyncEditor
 from easel._requests import Options
 from easel._resume import Resume
 from easel.transport.grpc import Asynchronous
@@ -285,6 +286,10 @@ class AsyncEasel:
     def watch_session(self, session: str) -> AsyncIterator[proto.SessionEvent]:
         """Views a session: as it stands, each change, and the events of its generations. Ends when it is deleted."""
         return self._stream(_calls.watch_session(session))
+
+    async def open_session(self, session: str) -> AsyncEditor:
+        """Views and edits a session over one stream, together with others. Needs grpcio: HTTP/1.1 cannot send a stream."""
+        return AsyncEditor(self._transport, session)
 
     # ------------------------------------------------------------ within the package
 

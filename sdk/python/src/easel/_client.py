@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from easel import _calls, _discovery, _errors, _events, _pictures, _requests, proto
 from easel._calls import Call
 from easel._discovery import Target
+from easel._editor import Editor
 from easel._requests import Options
 from easel._resume import Resume
 from easel._stream import PATIENCE_S, GenerationStream, Polling
@@ -322,6 +323,10 @@ class Easel:
     def watch_session(self, session: str) -> Iterator[proto.SessionEvent]:
         """Views a session: as it stands, each change, and the events of its generations. Ends when it is deleted."""
         return self._stream(_calls.watch_session(session))
+
+    def open_session(self, session: str) -> Editor:
+        """Views and edits a session over one stream, together with others. Needs grpcio: HTTP/1.1 cannot send a stream."""
+        return Editor(self._transport, session)
 
     # ------------------------------------------------------------ within the package
 
