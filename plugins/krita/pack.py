@@ -19,7 +19,7 @@ def pack(wheel, target):
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             # Type stubs and what needs grpcio stay behind.
-            wanted = name.startswith("easel/") and not name.endswith((".pyi", "transport/grpc.py", "_aio.py"))
+            wanted = name.startswith("easel/") and not name.endswith((".pyi", "transport/grpc.py", "_aio.py", "_aio_stream.py"))
             if wanted:
                 archive.extract(name, plugin / "lib")
     made = target.parent / "easel_krita.zip"

@@ -278,6 +278,29 @@ pub const MAX_BROWSER_CODES: usize = 4;
 /// The last use of a token is remembered this exactly, so that calls do not write to the disk.
 pub const LAST_USE_RESOLUTION: Duration = Duration::from_secs(60);
 
+/// Pixels by which a selection may grow, be feathered or blend, each: a disc of this radius costs about 2,000 operations for a pixel
+/// of the mask, a few seconds for a canvas of 24 megapixels.
+pub const MAX_SELECTION_EDGE_PX: u32 = 512;
+
+/// Pixels of context around a selection on each side.
+pub const MAX_PADDING_PX: u32 = 4096;
+
+/// How many times larger a crop may become for the model: a tiny selection takes more of its surroundings instead.
+pub const MAX_CROP_ENLARGEMENT: u32 = 4;
+
+/// Tiles of one canvas: 8 x 8 of 1024 pixels are 64 megapixels, the largest source.
+pub const MAX_TILES: usize = 64;
+
+/// Bytes of an embedded ICC profile; printers' profiles with large tables have 1 to 3 MiB.
+pub const MAX_ICC_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of the parameters in a file, in ASCII with JSON's escapes: two prompts of four-byte characters have three times their
+/// `MAX_PROMPT_BYTES`, 48 KiB; a segment of a JPEG ends at 64 KiB.
+pub const MAX_PARAMETERS_BYTES: usize = 60 * 1024;
+
+/// Pixels of a contact sheet's longest edge.
+pub const MAX_SHEET_EDGE_PX: u32 = 4096;
+
 const _: () = assert!(MAX_PENDING_PAIRINGS_OF_ONE < MAX_PENDING_PAIRINGS && MAX_BROWSERS < MAX_PAIRED_TOKENS);
 const _: () = assert!(MAX_UNSYNCED_EVENTS < MAX_KEPT_EVENTS as u64);
 const _: () = assert!(MIN_STORE_QUOTA_BYTES <= DEFAULT_STORE_QUOTA_BYTES);

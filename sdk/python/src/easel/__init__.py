@@ -51,7 +51,8 @@ __all__ = [
 # Only what asks for the asynchronous client needs grpcio.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from easel._aio import AsyncEasel, AsyncGenerationStream
+    from easel._aio import AsyncEasel
+    from easel._aio_stream import AsyncGenerationStream
 
 
 def __getattr__(name: str) -> object:
