@@ -64,7 +64,7 @@ pub(crate) enum Polled {
     /// The user has not answered.
     Pending,
     /// The user said yes: the token, and what is remembered of it.
-    Confirmed(String, Entry),
+    Confirmed(String, Box<Entry>),
     /// The user said no.
     Rejected,
 }
@@ -113,7 +113,7 @@ impl Access {
                 Told::Confirmed(wish) => {
                     let (token, entry) = self.lock().tokens.give(wish, SystemTime::now())?;
                     self.save()?;
-                    return Ok(Polled::Confirmed(token, entry));
+                    return Ok(Polled::Confirmed(token, Box::new(entry)));
                 }
             }
             if timeout_at(end, answers.changed()).await.is_err() {

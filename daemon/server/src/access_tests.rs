@@ -14,7 +14,7 @@ async fn paired(access: &Access, origin: &str) -> (String, Entry) {
     let begun = access.begin(wish(origin)).unwrap();
     access.answer(&begun.code, true).unwrap();
     match access.poll(&begun.secret, origin, Duration::ZERO).await.unwrap() {
-        Polled::Confirmed(token, entry) => (token, entry),
+        Polled::Confirmed(token, entry) => (token, *entry),
         _ => panic!("not confirmed"),
     }
 }

@@ -31,7 +31,7 @@ impl Accesses {
             Polled::Rejected => told(v1::PairingState::Rejected),
             Polled::Confirmed(token, entry) => v1::PollPairingResponse {
                 token,
-                token_id: entry.id,
+                token_id: entry.id.clone(),
                 scopes: convert::wire_scopes(&entry.scopes),
                 ..told(v1::PairingState::Confirmed)
             },
