@@ -98,13 +98,19 @@ pub enum Reason {
     PairingNotFound,
     /// No token has this name.
     TokenNotFound,
+    /// The LoRA does not exist.
+    LoraNotFound,
+    /// The file is no LoRA, or one of a kind that is not supported.
+    LoraInvalid,
+    /// The LoRA was made for another model: names, ranks or shapes do not fit.
+    LoraMismatch,
     /// Anything else that is our mistake.
     Internal,
 }
 
 impl Reason {
     /// Every reason, for reading them back.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 43] = [
         Self::InvalidRequest,
         Self::InvalidImage,
         Self::ImageTooLarge,
@@ -144,6 +150,9 @@ impl Reason {
         Self::StoreDamaged,
         Self::PairingNotFound,
         Self::TokenNotFound,
+        Self::LoraNotFound,
+        Self::LoraInvalid,
+        Self::LoraMismatch,
         Self::Internal,
     ];
 
@@ -194,6 +203,9 @@ impl Reason {
             Self::StoreDamaged => "STORE_DAMAGED",
             Self::PairingNotFound => "PAIRING_NOT_FOUND",
             Self::TokenNotFound => "TOKEN_NOT_FOUND",
+            Self::LoraNotFound => "LORA_NOT_FOUND",
+            Self::LoraInvalid => "LORA_INVALID",
+            Self::LoraMismatch => "LORA_MISMATCH",
             Self::Internal => "INTERNAL",
         }
     }

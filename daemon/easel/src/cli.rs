@@ -7,6 +7,7 @@ mod cancel;
 mod follow;
 mod generate;
 mod interrupt;
+mod loras;
 mod models;
 mod open;
 mod pictures;
@@ -24,6 +25,7 @@ pub(crate) use cache::cache;
 pub(crate) use cancel::cancel;
 pub(crate) use generate::{edit, generate};
 pub(crate) use interrupt::Interrupt;
+pub(crate) use loras::loras;
 pub(crate) use models::models;
 pub(crate) use open::open;
 #[cfg(feature = "dreamlite")]

@@ -2,6 +2,8 @@
 
 #[path = "cli/access.rs"]
 mod access;
+#[path = "cli/base.rs"]
+mod base;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "cli/sessions.rs"]

@@ -6,7 +6,7 @@ use tonic_types::ErrorDetails;
 
 use super::*;
 
-const ALL: [Reason; 40] = Reason::ALL;
+const ALL: [Reason; 43] = Reason::ALL;
 
 /// Reason, code, and the details that stand beside `ErrorInfo` when the error knows nothing more than its reason.
 const TABLE: &str = "\
@@ -49,6 +49,9 @@ STORE_READ_ONLY FailedPrecondition RetryInfo PreconditionFailure
 STORE_DAMAGED DataLoss
 PAIRING_NOT_FOUND NotFound
 TOKEN_NOT_FOUND NotFound
+LORA_NOT_FOUND NotFound
+LORA_INVALID InvalidArgument
+LORA_MISMATCH InvalidArgument
 INTERNAL Internal
 ";
 
