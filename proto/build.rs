@@ -3,7 +3,8 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
+    "easel/v1/access.proto",
     "easel/v1/image.proto",
     "easel/v1/generation.proto",
     "easel/v1/blob.proto",

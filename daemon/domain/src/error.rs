@@ -94,6 +94,10 @@ pub enum Reason {
     StoreReadOnly,
     /// The database of the state folder is damaged.
     StoreDamaged,
+    /// The pairing does not exist: it expired, was answered already, or its code is wrong.
+    PairingNotFound,
+    /// No token has this name.
+    TokenNotFound,
     /// The LoRA does not exist.
     LoraNotFound,
     /// The file is no LoRA, or one of a kind that is not supported.
@@ -106,7 +110,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for reading them back.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::InvalidRequest,
         Self::InvalidImage,
         Self::ImageTooLarge,
@@ -144,6 +148,8 @@ impl Reason {
         Self::DiskFull,
         Self::StoreReadOnly,
         Self::StoreDamaged,
+        Self::PairingNotFound,
+        Self::TokenNotFound,
         Self::LoraNotFound,
         Self::LoraInvalid,
         Self::LoraMismatch,
@@ -195,6 +201,8 @@ impl Reason {
             Self::DiskFull => "DISK_FULL",
             Self::StoreReadOnly => "STORE_READ_ONLY",
             Self::StoreDamaged => "STORE_DAMAGED",
+            Self::PairingNotFound => "PAIRING_NOT_FOUND",
+            Self::TokenNotFound => "TOKEN_NOT_FOUND",
             Self::LoraNotFound => "LORA_NOT_FOUND",
             Self::LoraInvalid => "LORA_INVALID",
             Self::LoraMismatch => "LORA_MISMATCH",

@@ -267,6 +267,48 @@ pub const MAX_CLIENT_GENERATIONS: usize = MAX_QUEUED_GENERATIONS / 2;
 /// Bytes of the name that a client gives itself.
 pub const MAX_CLIENT_NAME_BYTES: usize = 128;
 
+/// Pairings that may wait for the user at one time; nobody reads more codes at once.
+pub const MAX_PENDING_PAIRINGS: usize = 8;
+
+/// Of them those from one origin, so that a page cannot keep a program from pairing.
+pub const MAX_PENDING_PAIRINGS_OF_ONE: usize = MAX_PENDING_PAIRINGS / 2;
+
+/// A pairing that the user does not answer is forgotten after this time: long enough to find a terminal.
+pub const PAIRING_LIFETIME: Duration = Duration::from_secs(5 * 60);
+
+/// Pairings that may be begun at once; after them one for each [`PAIRING_INTERVAL`].
+pub const PAIRING_BURST: u32 = 16;
+
+/// See [`PAIRING_BURST`].
+pub const PAIRING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Letters of the code of a pairing, of an alphabet of twenty: 2.5e10 codes.
+pub const PAIRING_CODE_LETTERS: usize = 8;
+
+/// Wrong codes that are confirmed or rejected before every pending pairing is forgotten: one guess in 3e8 hits.
+pub const MAX_WRONG_PAIRING_CODES: u32 = 10;
+
+/// Bytes of the name that a client gives itself for pairing.
+pub const MAX_PAIRING_NAME_BYTES: usize = 64;
+
+/// Tokens that clients may have been given.
+pub const MAX_PAIRED_TOKENS: usize = 64;
+
+/// Browsers that are signed in to the Studio; one more signs out the one that was used least recently.
+pub const MAX_BROWSERS: usize = 8;
+
+/// A browser that was signed in is so for this time.
+pub const BROWSER_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A code that signs a browser in is good for this time.
+pub const BROWSER_CODE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Codes for browsers that may be out at one time.
+pub const MAX_BROWSER_CODES: usize = 4;
+
+/// The last use of a token is remembered this exactly, so that calls do not write to the disk.
+pub const LAST_USE_RESOLUTION: Duration = Duration::from_secs(60);
+
 /// Pixels by which a selection may grow, be feathered or blend, each: a disc of this radius costs about 2,000 operations for a pixel
 /// of the mask, a few seconds for a canvas of 24 megapixels.
 pub const MAX_SELECTION_EDGE_PX: u32 = 512;
@@ -290,6 +332,7 @@ pub const MAX_PARAMETERS_BYTES: usize = 60 * 1024;
 /// Pixels of a contact sheet's longest edge.
 pub const MAX_SHEET_EDGE_PX: u32 = 4096;
 
+const _: () = assert!(MAX_PENDING_PAIRINGS_OF_ONE < MAX_PENDING_PAIRINGS && MAX_BROWSERS < MAX_PAIRED_TOKENS);
 const _: () = assert!(MAX_UNSYNCED_EVENTS < MAX_KEPT_EVENTS as u64);
 const _: () = assert!(MIN_STORE_QUOTA_BYTES <= DEFAULT_STORE_QUOTA_BYTES);
 const _: () = assert!(MAX_INLINE_IMAGE_BYTES + 2 * MAX_PROMPT_BYTES < MAX_MESSAGE_BYTES);

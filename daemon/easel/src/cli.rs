@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what each command does with it.
 
+mod access;
 pub(crate) mod args;
 mod cache;
 mod cancel;
@@ -8,6 +9,7 @@ mod generate;
 mod interrupt;
 mod loras;
 mod models;
+mod open;
 mod pictures;
 #[cfg(feature = "dreamlite")]
 mod quantise;
@@ -17,6 +19,7 @@ mod sessions;
 mod show;
 mod status;
 
+pub(crate) use access::{pair, tokens};
 pub(crate) use args::{Cli, Command};
 pub(crate) use cache::cache;
 pub(crate) use cancel::cancel;
@@ -24,6 +27,7 @@ pub(crate) use generate::{edit, generate};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use loras::loras;
 pub(crate) use models::models;
+pub(crate) use open::open;
 #[cfg(feature = "dreamlite")]
 pub(crate) use quantise::{quantise, selftest};
 pub(crate) use replay::replay;

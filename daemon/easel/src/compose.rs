@@ -130,6 +130,7 @@ pub(crate) fn server_of_daemon(settings: &Settings, token: String) -> ServerConf
         // The lock of the instance is held: a socket that is there has no owner.
         replace_stale_socket: true,
         token: Some(token),
+        tokens: Some(settings.state_dir.join("tokens.json")),
         allowed_hosts: settings.allowed_hosts.clone(),
         allowed_origins: settings.allowed_origins.clone(),
         lame_duck: Duration::from_secs(settings.lame_duck_s),

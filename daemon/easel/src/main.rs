@@ -76,6 +76,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Gc { all } => cli::gc(context, all).await,
         Command::Cancel { id } => cli::cancel(context, &id).await,
         Command::Token => cli::token(context),
+        Command::Open(args) => cli::open(context, &args).await,
+        Command::Pair(args) => cli::pair(context, &args).await,
+        Command::Tokens { action } => cli::tokens(context, action).await,
         Command::Config(_) => {
             cli::config(context);
             Ok(())

@@ -1,7 +1,11 @@
 //! The real binary as a user runs it, with the drill engine: commands, exit codes, files, signals, daemon and client.
 
+#[path = "cli/access.rs"]
+mod access;
 #[path = "cli/base.rs"]
 mod base;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[path = "cli/sessions.rs"]
 mod sessions;
 #[path = "cli/world.rs"]

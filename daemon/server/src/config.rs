@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub memory: bool,
     /// Bearer token of TCP connections; not empty.
     pub token: Option<String>,
+    /// File of the tokens of paired clients; `None`: they end with the process.
+    pub tokens: Option<PathBuf>,
     /// Host names beside `localhost`, `127.0.0.1` and `[::1]`, with any port, for proxies in front of the daemon.
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call, as browsers write them (`https://example.org`). `null` is never listed: it
@@ -62,6 +64,7 @@ impl Default for ServerConfig {
             replace_stale_socket: false,
             memory: false,
             token: None,
+            tokens: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -2,6 +2,7 @@
 //! machine, so that loopback alone protects nothing: the name under which the daemon was reached, the page that asks,
 //! and the token or the user id of the other process are looked at before any byte of a message.
 
+pub(crate) mod cookie;
 mod cors;
 mod refusal;
 
@@ -11,29 +12,22 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use easel_domain::{Error, Reason};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 use subtle::ConstantTimeEq as _;
-use tonic_health::pb::health_server;
-use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::ServerConfig;
+use crate::access::scope::{self, Needs};
+use crate::access::{Access, CallOrigin, Caller, Shown};
+use crate::pages;
 use crate::peer::Peer;
 use cors::Origin;
 pub(crate) use refusal::Refusal;
 
 /// Names under which a daemon on the loopback is reached.
 const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
-
-/// Calls that need no token, so that a client and a proxy can say what is wrong before they have one.
-const OPEN_METHODS: [&str; 1] = ["/easel.v1.SystemService/GetVersion"];
-const OPEN_SERVICES: [&str; 3] = [
-    health_server::SERVICE_NAME,
-    v1::server_reflection_server::SERVICE_NAME,
-    v1alpha::server_reflection_server::SERVICE_NAME,
-];
 
 /// Who may talk to the daemon.
 #[derive(Debug)]
@@ -43,26 +37,29 @@ pub(crate) struct Guard {
     token: Option<Token>,
     /// The daemon's own user.
     uid: Option<u32>,
+    /// Tokens beside the user's own.
+    access: Arc<Access>,
 }
 
 /// What happens to a request that is let in.
 #[derive(Debug, PartialEq, Eq)]
 enum Pass {
-    /// It goes on to its handler.
-    Call,
+    /// It goes on to its handler, which is told who calls.
+    Call(Caller),
     /// A browser asks whether a page may call: answered here.
     Preflight,
 }
 
 impl Guard {
     /// A guard for the daemon of the user with the id `uid`.
-    pub(crate) fn new(config: &ServerConfig, uid: Option<u32>) -> Self {
+    pub(crate) fn new(config: &ServerConfig, uid: Option<u32>, access: Arc<Access>) -> Self {
         let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect();
         Self {
             hosts: lower(&config.allowed_hosts),
             origins: lower(&config.allowed_origins),
             token: config.token.as_ref().filter(|token| !token.is_empty()).map(|token| Token(token.clone())),
             uid,
+            access,
         }
     }
 
@@ -70,20 +67,33 @@ impl Guard {
         let peer = request.extensions.get::<Peer>().copied();
         self.check_user(peer)?;
         self.check_host(request)?;
-        let has_token = self.has_token(&request.headers);
         let origin = Origin::of(&request.headers);
-        self.check_origin(origin, has_token, cors::is_preflight(request))?;
-        if cors::is_preflight(request) {
+        if pages::is_page(request) {
+            self.check_origin(request, origin, false)?;
+            return Ok(Pass::Call(Caller::Nobody));
+        }
+        if request.uri.path() == pages::SIGN_IN && request.method == Method::POST {
+            return check_sign_in(request, origin);
+        }
+        let is_preflight = cors::is_preflight(request);
+        let token = self.by_token(request, origin);
+        let needs = scope::needs(request.uri.path());
+        let vouched = matches!(token, Ok(Caller::Owner | Caller::Token(_))) || needs == Needs::Nothing;
+        self.check_origin(request, origin, vouched || is_preflight)?;
+        if is_preflight {
             return Ok(Pass::Preflight);
         }
         check_shape(request)?;
-        let open = is_open(request.uri.path());
-        if open || has_token || peer.is_some_and(Peer::is_local_user) {
-            return Ok(Pass::Call);
+        let caller = match token {
+            Ok(Caller::Nobody) if peer.is_some_and(Peer::is_local_user) => Caller::Owner,
+            Ok(caller) => caller,
+            Err(_) if needs == Needs::Nothing => Caller::Nobody,
+            Err(refusal) => return Err(refusal),
+        };
+        if scope::allows(needs, &caller) {
+            return Ok(Pass::Call(caller));
         }
-        let message =
-            "the token is missing or wrong: send `authorization: Bearer TOKEN` with what `easel token` prints";
-        Err(Refusal::in_grpc(Error::new(Reason::Unauthenticated, message)))
+        Err(Refusal::in_grpc(not_allowed(needs, &caller)))
     }
 
     /// Only the same user's processes reach the socket's file; this asks the system once more.
@@ -127,14 +137,14 @@ impl Guard {
         LOCAL_HOSTS.contains(&host) || self.hosts.iter().any(|known| known == host || *known == name)
     }
 
-    fn check_origin(&self, origin: Origin<'_>, has_token: bool, preflight: bool) -> Result<(), Refusal> {
+    /// `vouched`: a token came along, or the call needs none, or it is a preflight, which cannot carry one.
+    fn check_origin(&self, request: &Parts, origin: Origin<'_>, vouched: bool) -> Result<(), Refusal> {
         let message = match origin {
             Origin::Absent => return Ok(()),
-            Origin::Page(page) if self.origins.contains(&page.to_ascii_lowercase()) => return Ok(()),
-            // A preflight cannot carry the token; the call that follows has to.
-            Origin::Null if self.token.is_some() && (has_token || preflight) => return Ok(()),
+            Origin::Page(page) if self.is_allowed_page(request, page) => return Ok(()),
+            Origin::Null if self.token.is_some() && vouched => return Ok(()),
             Origin::Null if self.token.is_some() => {
-                let message = "a page without an origin needs the token for every call: pair the plugin again";
+                let message = "a page without an origin needs a token for every call: pair the plugin again";
                 return Err(Refusal::new(StatusCode::FORBIDDEN, Error::new(Reason::Unauthenticated, message)));
             }
             Origin::Null => "pages without an origin may not call this daemon".to_owned(),
@@ -146,31 +156,68 @@ impl Guard {
         Err(Refusal::new(StatusCode::FORBIDDEN, Error::new(Reason::PermissionDenied, message)))
     }
 
+    /// Listed pages, and those that this daemon serves itself: the host was looked at before.
+    fn is_allowed_page(&self, request: &Parts, page: &str) -> bool {
+        let page = page.to_ascii_lowercase();
+        self.origins.contains(&page) || cors::own_origin(request).is_some_and(|own| own == page)
+    }
+
     /// True when the answer may be read by the page that asked, so that it can show what is wrong.
-    fn lets_read(&self, origin: Origin<'_>) -> bool {
-        match origin {
+    fn lets_read(&self, request: &Parts) -> bool {
+        match Origin::of(&request.headers) {
             Origin::Absent | Origin::Unreadable => false,
             Origin::Null => self.token.is_some(),
-            Origin::Page(page) => self.origins.contains(&page.to_ascii_lowercase()),
+            Origin::Page(page) => self.is_allowed_page(request, page),
         }
     }
 
-    fn has_token(&self, headers: &HeaderMap) -> bool {
-        let Some(Token(token)) = &self.token else { return false };
-        let bearer = headers.get(AUTHORIZATION).map(http::HeaderValue::as_bytes).and_then(|value| {
-            let (scheme, rest) = value.split_at_checked(b"Bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"Bearer ").then(|| rest.trim_ascii())
-        });
-        bearer.is_some_and(|given| given.ct_eq(token.as_bytes()).into())
+    /// Who calls, as far as the token says. Fails when a token is used elsewhere than where it was given.
+    fn by_token(&self, request: &Parts, origin: Origin<'_>) -> Result<Caller, Refusal> {
+        let Some(given) = bearer(&request.headers) else { return Ok(Caller::Nobody) };
+        let owners = self.token.as_ref().is_some_and(|Token(own)| given.as_bytes().ct_eq(own.as_bytes()).into());
+        if owners {
+            return Ok(Caller::Owner);
+        }
+        let origin = origin.name();
+        let cookie = cookie::of_studio(request);
+        let known = self.access.identify(&Shown { token: given, cookie, origin: &origin });
+        Ok(known.map_err(Refusal::in_grpc)?.map_or(Caller::Nobody, Caller::Token))
     }
+}
+
+/// The bearer token of a call.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case("Bearer ").then(|| token.trim_ascii())
+}
+
+fn not_allowed(needs: Needs, caller: &Caller) -> Error {
+    let message = match (needs, caller) {
+        (Needs::OneOf(scopes), Caller::Token(_)) => {
+            let names: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+            format!("the token is not good for this: pair again and ask for the scope {}", names.join(" or "))
+        }
+        (_, Caller::Token(_)) => "this is for the daemon's own user: use the `easel` command".to_owned(),
+        _ => {
+            let message = "the token is missing or wrong: send `authorization: Bearer TOKEN` with what `easel token` \
+                           prints, or pair with `easel pair`";
+            return Error::new(Reason::Unauthenticated, message);
+        }
+    };
+    Error::new(Reason::PermissionDenied, message)
 }
 
 /// Runs the guard before `next`, and lets an allowed page read the answer.
 pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let readable = cors::readable_by(&parts.headers, |origin| guard.lets_read(origin));
+    let (mut parts, body) = request.into_parts();
+    let readable = guard.lets_read(&parts).then(|| parts.headers.get(ORIGIN).cloned()).flatten();
     let mut response = match guard.admit(&parts) {
-        Ok(Pass::Call) => next.run(Request::from_parts(parts, body)).await,
+        Ok(Pass::Call(caller)) => {
+            let origin = CallOrigin(Origin::of(&parts.headers).name());
+            parts.extensions.insert(caller);
+            parts.extensions.insert(origin);
+            next.run(Request::from_parts(parts, body)).await
+        }
         Ok(Pass::Preflight) => cors::preflight_answer(),
         Err(refusal) => {
             tracing::debug!(path = parts.uri.path(), status = %refusal.http, "request refused");
@@ -181,6 +228,17 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
         cors::expose(response.headers_mut(), origin);
     }
     response
+}
+
+/// A browser signs in from the page that this daemon has served and from nowhere else.
+fn check_sign_in(request: &Parts, origin: Origin<'_>) -> Result<Pass, Refusal> {
+    let is_own = cors::own_origin(request).is_some_and(|own| own == origin.name());
+    let is_json = request.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if is_own && is_json {
+        return Ok(Pass::Call(Caller::Nobody));
+    }
+    let message = "browsers sign in with `easel open`";
+    Err(Refusal::new(StatusCode::FORBIDDEN, Error::new(Reason::PermissionDenied, message)))
 }
 
 /// Only what a gRPC client sends; forms and other things that a page can send without a preflight do not come through.
@@ -197,11 +255,6 @@ fn check_shape(request: &Parts) -> Result<(), Refusal> {
     }
     let message = "this is a gRPC server: send application/grpc or application/grpc-web";
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Error::new(Reason::InvalidRequest, message)))
-}
-
-fn is_open(path: &str) -> bool {
-    let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
-    OPEN_METHODS.contains(&path) || service.is_some_and(|service| OPEN_SERVICES.contains(&service))
 }
 
 /// The secret of TCP connections; never printed.

@@ -8,6 +8,10 @@ const TOKEN: &str = "0123456789abcdef";
 const CALL: &str = "/easel.v1.SystemService/GetStatus";
 const OPEN: &str = "/easel.v1.SystemService/GetVersion";
 
+fn access() -> Arc<Access> {
+    Arc::new(Access::open(None).unwrap())
+}
+
 fn guard_with(token: Option<&str>) -> Guard {
     let config = ServerConfig {
         token: token.map(str::to_owned),
@@ -15,7 +19,7 @@ fn guard_with(token: Option<&str>) -> Guard {
         allowed_origins: vec!["https://Good.example".into()],
         ..ServerConfig::default()
     };
-    Guard::new(&config, Some(1000))
+    Guard::new(&config, Some(1000), access())
 }
 
 fn tcp() -> Peer {
@@ -35,7 +39,7 @@ fn verdict(guard: &Guard, peer: Peer, request: Builder) -> u16 {
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
     parts.extensions.insert(peer);
     match guard.admit(&parts) {
-        Ok(Pass::Call) => 0,
+        Ok(Pass::Call(_)) => 0,
         Ok(Pass::Preflight) => 204,
         Err(refusal) => refusal.http.as_u16(),
     }
@@ -83,11 +87,51 @@ fn origins_are_refused_unless_listed_and_null_needs_the_token() {
     assert_eq!(origin(call(CALL), "https://good.example"), 200);
     assert_eq!(origin(with_token(CALL), "null"), 0);
     assert_eq!(origin(call(CALL), "null"), 403);
-    assert_eq!(origin(call(OPEN), "null"), 403);
+    // So that a plugin finds the daemon and begins a pairing.
+    assert_eq!(origin(call(OPEN), "null"), 0);
+    assert_eq!(origin(call("/easel.v1.AccessService/BeginPairing"), "null"), 0);
+    assert_eq!(origin(call("/easel.v1.AccessService/BeginPairing"), "https://evil.example"), 403);
     assert_eq!(origin(with_token(CALL).header("origin", "https://good.example"), "https://good.example"), 403);
     // Without a token nothing vouches for a page without an origin, not even the socket.
     let request = call(CALL).header("origin", "null");
     assert_eq!(verdict(&guard_with(None), Peer::Unix(Some(1000)), request), 403);
+}
+
+#[test]
+fn the_daemons_own_pages_are_let_through_and_those_beside_it_are_not() {
+    let from = |origin: &str| verdict_for(with_token(CALL).header("origin", origin));
+    assert_eq!(from("http://localhost:7700"), 0);
+    for other in ["http://localhost:7701", "http://localhost", "https://localhost:7700", "http://127.0.0.1:7700"] {
+        assert_eq!(from(other), 403, "{other}");
+    }
+    let rebound = http::Request::post(CALL).header("content-type", "application/grpc-web+proto");
+    let rebound = rebound.header("host", "evil.example:7700").header("origin", "http://evil.example:7700");
+    assert_eq!(verdict_for(rebound.header("authorization", format!("Bearer {TOKEN}"))), 421);
+}
+
+#[test]
+fn a_paired_token_opens_what_its_scopes_say_where_it_was_given() {
+    let guard = guard_with(Some(TOKEN));
+    let wish =
+        crate::access::Wish { name: "x".into(), scopes: vec![crate::access::Scope::Read], origin: "null".into() };
+    let begun = guard.access.begin(wish).unwrap();
+    guard.access.answer(&begun.code, true).unwrap();
+    let poll = guard.access.poll(&begun.secret, "null", std::time::Duration::ZERO);
+    let polled = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(poll);
+    let Ok(crate::access::Polled::Confirmed(token, _)) = polled else { panic!("not confirmed") };
+    let ask = |path: &str, origin: Option<&str>| {
+        let mut request = call(path).header("authorization", format!("Bearer {token}"));
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        verdict(&guard, tcp(), request)
+    };
+    assert_eq!(ask(CALL, Some("null")), 0);
+    assert_eq!(ask("/easel.v1.GenerationService/RunGeneration", Some("null")), 200);
+    assert_eq!(ask("/easel.v1.AccessService/ListTokens", Some("null")), 200);
+    assert_eq!(ask(CALL, None), 200, "given to a page, used by a program");
+    assert_eq!(ask(CALL, Some("https://good.example")), 200);
+    assert_eq!(ask(OPEN, None), 0, "what needs no token minds no wrong one");
 }
 
 #[test]
@@ -133,7 +177,7 @@ fn the_socket_is_for_its_own_user() {
         assert_eq!(verdict(&guard, Peer::Unix(other), with_token(OPEN)), 403, "{other:?}");
     }
     // A system that does not tell the daemon's own user lets nobody in.
-    let blind = Guard::new(&ServerConfig::default(), None);
+    let blind = Guard::new(&ServerConfig::default(), None, access());
     assert_eq!(verdict(&blind, Peer::Unix(None), call(CALL)), 403);
     let (nobody, ()) = call(CALL).body(()).unwrap().into_parts();
     assert!(guard.admit(&nobody).is_err());

@@ -2,7 +2,8 @@
 //! can succeed. Only the daemon's own faults move them, never a client's mistake or a full queue.
 
 use easel_proto::v1::{
-    blob_service_server, generation_service_server, model_service_server, session_service_server, system_service_server,
+    access_service_server, blob_service_server, generation_service_server, model_service_server,
+    session_service_server, system_service_server,
 };
 use tokio::sync::watch;
 use tonic_health::ServingStatus;
@@ -12,8 +13,12 @@ use tonic_health::server::HealthReporter;
 const OF_ACTORS: [&str; 2] = [generation_service_server::SERVICE_NAME, model_service_server::SERVICE_NAME];
 
 /// Services that answer as long as the process does.
-const OF_PROCESS: [&str; 3] =
-    [blob_service_server::SERVICE_NAME, session_service_server::SERVICE_NAME, system_service_server::SERVICE_NAME];
+const OF_PROCESS: [&str; 4] = [
+    access_service_server::SERVICE_NAME,
+    blob_service_server::SERVICE_NAME,
+    session_service_server::SERVICE_NAME,
+    system_service_server::SERVICE_NAME,
+];
 
 /// Registers the services as they are.
 pub(crate) async fn begin(reporter: &HealthReporter, ready: &watch::Receiver<bool>) {

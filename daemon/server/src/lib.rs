@@ -3,12 +3,14 @@
 //! [`Runtime`](easel_runtime::Runtime). Between wire and runtime stands one total conversion per message (`convert`)
 //! and one mapping of errors (`status`). This crate must never know candle, the engine or the command line.
 
+mod access;
 mod config;
 mod connection;
 mod convert;
 mod guard;
 mod health;
 mod listen;
+mod pages;
 mod patience;
 mod peer;
 mod router;

@@ -7,10 +7,12 @@ mod unix;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::ServerConfig;
+use crate::access::Access;
 pub use memory::MemoryConnector;
 pub(crate) use memory::MemoryListener;
 pub(crate) use unix::SocketFile;
@@ -44,6 +46,14 @@ pub enum BindError {
         /// Who or what is there.
         why: &'static str,
     },
+    /// The file of the paired tokens cannot be used.
+    #[error("the tokens of paired clients in {} cannot be used: {source}", path.display())]
+    Tokens {
+        /// Path of the file.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
     /// The socket cannot be made.
     #[error("cannot listen on {}: {source}", path.display())]
     Socket {
@@ -62,6 +72,7 @@ pub struct BoundServer {
     pub(crate) tcp: Vec<std::net::TcpListener>,
     pub(crate) unix: Option<(std::os::unix::net::UnixListener, SocketFile)>,
     pub(crate) memory: Option<MemoryListener>,
+    pub(crate) access: Arc<Access>,
     addresses: Vec<SocketAddr>,
     connector: Option<MemoryConnector>,
 }
@@ -72,6 +83,9 @@ impl Server {
         if config.tcp.is_none() && config.unix.is_none() && !config.memory {
             return Err(BindError::NowhereToListen);
         }
+        let access = Access::open(config.tokens.clone());
+        let failed = |source| BindError::Tokens { path: config.tokens.clone().unwrap_or_default(), source };
+        let access = Arc::new(access.map_err(failed)?);
         let mut tcp = Vec::new();
         if let Some(wanted) = &config.tcp {
             if config.token.as_ref().is_none_or(String::is_empty) {
@@ -85,7 +99,7 @@ impl Server {
             None => None,
         };
         let (connector, memory) = if config.memory { memory::pipe() } else { (None, None) };
-        Ok(BoundServer { config, tcp, unix, memory, addresses, connector })
+        Ok(BoundServer { config, tcp, unix, memory, access, addresses, connector })
     }
 }
 

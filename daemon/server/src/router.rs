@@ -1,9 +1,11 @@
-//! All services behind one router: gRPC, gRPC-Web, health and both versions of reflection, with the guard in front.
+//! All services behind one router: gRPC, gRPC-Web, health and both versions of reflection, with the guard in front,
+//! and the pages of the Studio beside them.
 
 use std::sync::Arc;
 
 use easel_domain::limits::MAX_MESSAGE_BYTES;
 use easel_proto::FILE_DESCRIPTOR_SET;
+use easel_proto::v1::access_service_server::AccessServiceServer;
 use easel_proto::v1::blob_service_server::BlobServiceServer;
 use easel_proto::v1::generation_service_server::GenerationServiceServer;
 use easel_proto::v1::model_service_server::ModelServiceServer;
@@ -16,8 +18,10 @@ use tonic_reflection::server::{Builder, Error};
 use tonic_web::GrpcWebLayer;
 
 use crate::ServerConfig;
+use crate::access::Access;
 use crate::guard::{Guard, guard};
-use crate::services::{Blobs, Generations, Models, Sessions, System};
+use crate::pages::{Pages, pages};
+use crate::services::{Accesses, Blobs, Generations, Models, Sessions, System};
 use crate::undecoded;
 
 /// The router for `runtime`. Health is what `reporter` says.
@@ -25,12 +29,14 @@ pub(crate) fn router(
     config: &ServerConfig,
     uid: Option<u32>,
     runtime: &Runtime,
+    access: Arc<Access>,
     reporter: HealthReporter,
 ) -> Result<axum::Router, Error> {
     let health = tonic_health::pb::health_server::HealthServer::new(
         tonic_health::server::HealthService::from_health_reporter(reporter),
     );
-    let routes = Routes::new(limited!(GenerationServiceServer::new(Generations::new(runtime.clone()))))
+    let routes = Routes::new(limited!(AccessServiceServer::new(Accesses::new(Arc::clone(&access)))))
+        .add_service(limited!(GenerationServiceServer::new(Generations::new(runtime.clone()))))
         .add_service(limited!(BlobServiceServer::new(Blobs::new(runtime.clone()))))
         .add_service(limited!(SessionServiceServer::new(Sessions::new(runtime.clone(), config.version.clone()))))
         .add_service(limited!(ModelServiceServer::new(Models::new(runtime.clone()))))
@@ -38,12 +44,14 @@ pub(crate) fn router(
         .add_service(limited!(health))
         .add_service(limited!(reflection().build_v1()?))
         .add_service(limited!(reflection().build_v1alpha()?));
-    let guard_state = Arc::new(Guard::new(config, uid));
+    let pages_state = Arc::new(Pages::new(Arc::clone(&access)));
+    let guard_state = Arc::new(Guard::new(config, uid, access));
     Ok(routes
         .prepare()
         .into_axum_router()
         .layer(axum::middleware::from_fn(undecoded::explain))
         .layer(GrpcWebLayer::new())
+        .layer(axum::middleware::from_fn_with_state(pages_state, pages))
         .layer(axum::middleware::from_fn_with_state(guard_state, guard)))
 }
 

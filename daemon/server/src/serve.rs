@@ -41,10 +41,10 @@ impl BoundServer {
     /// the time of the lame duck, the listeners close, connections end with their streams, and the runtime drains,
     /// which ends the streams.
     pub async fn serve(self, runtime: Runtime, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { config, tcp, unix, memory, .. } = self;
+        let Self { config, tcp, unix, memory, access, .. } = self;
         let mut listeners = Listeners::new(tcp, unix, memory)?;
         let reporter = HealthReporter::new();
-        let router = router::router(&config, own_uid(), &runtime, reporter.clone())?;
+        let router = router::router(&config, own_uid(), &runtime, access, reporter.clone())?;
         let closing = CancellationToken::new();
         let connections = Connections::new(&config, router, closing.clone());
         let permits = Arc::new(Semaphore::new(config.max_connections));

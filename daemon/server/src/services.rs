@@ -1,6 +1,7 @@
-//! The five services of the protocol: each method converts, asks the runtime and converts back; nothing else happens
+//! The six services of the protocol: each method converts, asks the runtime and converts back; nothing else happens
 //! here.
 
+mod access;
 mod blob;
 mod client;
 mod deadline;
@@ -10,6 +11,7 @@ mod model;
 mod session;
 mod system;
 
+pub(crate) use access::Accesses;
 pub(crate) use blob::Blobs;
 pub(crate) use generation::Generations;
 pub(crate) use model::Models;

@@ -38,7 +38,9 @@ pub(crate) fn code(reason: Reason) -> Code {
         | Reason::UploadNotFound
         | Reason::LoraNotFound
         | Reason::SessionNotFound
-        | Reason::RevisionNotFound => Code::NotFound,
+        | Reason::RevisionNotFound
+        | Reason::PairingNotFound
+        | Reason::TokenNotFound => Code::NotFound,
         Reason::ModelInvalid | Reason::SessionState | Reason::StoreReadOnly => Code::FailedPrecondition,
         // What arrived is not what was sent: the bytes were lost or changed on their way.
         Reason::BlobHashMismatch | Reason::DataLoss | Reason::StoreDamaged => Code::DataLoss,

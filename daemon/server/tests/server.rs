@@ -5,6 +5,8 @@
 mod bad_input;
 #[path = "server/blobs.rs"]
 mod blobs;
+#[path = "server/browser.rs"]
+mod browser;
 #[path = "server/connections.rs"]
 mod connections;
 #[path = "server/crowd.rs"]
@@ -19,6 +21,8 @@ mod guard;
 mod matrix;
 #[path = "server/models.rs"]
 mod models;
+#[path = "server/pairing.rs"]
+mod pairing;
 #[path = "server/sessions.rs"]
 mod sessions;
 #[path = "server/support.rs"]

@@ -29,6 +29,7 @@
 //! error is one [`Error`] with a gRPC code, a stable reason, a sentence for a person and, where they apply, the wrong
 //! fields and when to try again.
 
+mod access;
 mod client;
 mod connect;
 pub mod discovery;
@@ -42,6 +43,7 @@ mod stream;
 mod transfer;
 mod viewer;
 
+pub use access::{PairedToken, Pairing};
 pub use client::{Easel, LoadStream};
 pub use connect::Target;
 pub use discovery::Discovery;

@@ -1,11 +1,13 @@
 //! The arguments, with the help that is printed for them.
 
+mod access;
 #[cfg(feature = "dreamlite")]
 mod precision;
 mod sessions;
 
 use std::path::PathBuf;
 
+pub(crate) use access::{OpenArgs, PairArgs, TokensAction};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use easel_sdk::proto;
 #[cfg(feature = "dreamlite")]
@@ -148,6 +150,20 @@ pub(crate) enum Command {
     },
     /// Print the bearer token that TCP clients need, making it when there is none
     Token,
+    /// Open the Studio of the running daemon in a browser
+    ///
+    /// The address has a code that is good for one minute and one browser.
+    Open(OpenArgs),
+    /// Let a plugin call that shows a code
+    ///
+    /// Plugins that cannot read the token file show a code. With it they get a token of their own, which does no more than its
+    /// scopes say and can be revoked.
+    Pair(PairArgs),
+    /// List or revoke the tokens of plugins and browsers
+    Tokens {
+        #[command(subcommand)]
+        action: Option<TokensAction>,
+    },
     /// Print the effective settings and where each came from
     ///
     /// Defaults are overridden by the configuration file, that by the environment (EASEL_PORT=8000), that by flags.

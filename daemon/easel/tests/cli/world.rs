@@ -142,8 +142,17 @@ impl World {
         }
     }
 
+    /// Runs another program in this world.
+    pub(crate) fn run_in(&self, program: &str, args: &[&str]) -> Run {
+        finished(self.command_of(program, args).stdin(Stdio::null()).output().expect("the program runs"))
+    }
+
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_easel"));
+        self.command_of(env!("CARGO_BIN_EXE_easel"), args)
+    }
+
+    fn command_of(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         let home = self.folder.path();
         command.args(args).current_dir(home).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -210,6 +219,13 @@ impl Daemon {
     pub(crate) fn terminate(mut self) -> i32 {
         signal(self.child.id(), "TERM");
         self.child.wait().expect("it ends").code().unwrap_or(-1)
+    }
+
+    /// Asks it to stop and gives all of its log.
+    pub(crate) fn terminate_and_read(mut self) -> String {
+        signal(self.child.id(), "TERM");
+        self.child.wait().expect("it ends");
+        self.reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
     }
 
     /// Ends it without a chance to clean up.

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderValue,
     ORIGIN, VARY,
 };
 use http::request::Parts;
@@ -35,6 +35,16 @@ impl<'a> Origin<'a> {
             _ => Self::Unreadable,
         }
     }
+
+    /// As tokens remember it: empty for a program.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Absent => String::new(),
+            Self::Null => "null".to_owned(),
+            Self::Page(page) => page.to_ascii_lowercase(),
+            Self::Unreadable => "unreadable".to_owned(),
+        }
+    }
 }
 
 /// True when a browser asks whether a page may call.
@@ -44,9 +54,13 @@ pub(super) fn is_preflight(request: &Parts) -> bool {
         && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The origin to be named in the answer, when `allowed` says that it may read it.
-pub(super) fn readable_by(headers: &HeaderMap, allowed: impl Fn(Origin<'_>) -> bool) -> Option<HeaderValue> {
-    allowed(Origin::of(headers)).then(|| headers.get(ORIGIN).cloned()).flatten()
+/// The origin that pages of this daemon have, as the browser reached it: scheme, host and port of the request.
+pub(super) fn own_origin(request: &Parts) -> Option<String> {
+    let host = match request.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers.get(HOST)?.to_str().ok()?,
+    };
+    Some(format!("http://{}", host.to_ascii_lowercase()))
 }
 
 /// The answer to a preflight that is let in; [`expose`] adds for whom.

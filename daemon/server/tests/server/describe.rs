@@ -9,7 +9,8 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::support::{Daemon, endless, quick, run_request};
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
+    "easel.v1.AccessService",
     "easel.v1.BlobService",
     "easel.v1.GenerationService",
     "easel.v1.ModelService",
@@ -74,7 +75,7 @@ async fn health(daemon: &Daemon, service: &str) -> ServingStatus {
 #[tokio::test]
 async fn health_does_not_mind_the_mistakes_of_clients() {
     let daemon = Daemon::start(quick()).await;
-    for service in ["", SERVICES[0], SERVICES[1], SERVICES[2], SERVICES[3]] {
+    for service in ["", SERVICES[0], SERVICES[1], SERVICES[2], SERVICES[3], SERVICES[4]] {
         assert_eq!(health(&daemon, service).await, ServingStatus::Serving, "{service}");
     }
     daemon.generations().run_generation(v1::RunGenerationRequest::default()).await.unwrap_err();
