@@ -2,6 +2,7 @@
 //! traits. Entry points: [`GenerationRequest`], [`resolve`](resolve::resolve), [`engine::Engine`], [`Error`].
 //! This crate must never know tokio, candle or tonic; it has no clock, thread, file or random source.
 
+pub mod crop;
 pub mod engine;
 mod error;
 pub mod event;
@@ -10,9 +11,12 @@ mod kept;
 pub mod limits;
 mod model;
 mod picture;
+mod pixels;
 mod precision;
+mod rect;
 mod request;
 pub mod resolve;
+mod selection;
 pub mod session;
 mod size;
 
@@ -21,10 +25,13 @@ pub use hash::{BlobHash, GenerationId, RequestId, RevisionId, SessionId};
 pub use kept::{KeptCache, KeptEntry, KeptKind, Reused};
 pub use model::{Guidance, ModelInfo, Pipeline};
 pub use picture::RgbImage;
+pub use pixels::{ChannelOrder, NamedSpace, RawLayout, SampleType};
 pub use precision::{Network, Precision, Precisions};
+pub use rect::Rect;
 pub use request::{
     DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RestartPolicy,
     RunPolicy,
 };
 pub use resolve::Plan;
+pub use selection::{AlphaMode, ColorMatch, Edges, Padding};
 pub use size::Size;

@@ -156,6 +156,13 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of the JSON header of a safetensors file; the published text encoder has 0.1 MiB.
 pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Files whose digests are remembered: a hundred checkpoints of ten files, and as many LoRAs.
+pub const MAX_KNOWN_DIGESTS: usize = 2048;
+
+/// Weight files of a model up to this size are digested when it is added, larger ones beside what comes next: a twentieth of
+/// a second.
+pub const DIGESTED_AT_ONCE_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Parameters from which on an encoder is kept in `q8_0` when nobody says in which precision: 1 GiB as f32. That of the
 /// published model has eight times as many.
 pub const LARGE_ENCODER_PARAMETERS: u64 = 256 * 1024 * 1024;
@@ -228,6 +235,29 @@ pub const MAX_CLIENT_GENERATIONS: usize = MAX_QUEUED_GENERATIONS / 2;
 
 /// Bytes of the name that a client gives itself.
 pub const MAX_CLIENT_NAME_BYTES: usize = 128;
+
+/// Pixels by which a selection may grow, be feathered or blend, each: a disc of this radius costs about 2,000 operations for a pixel
+/// of the mask, a few seconds for a canvas of 24 megapixels.
+pub const MAX_SELECTION_EDGE_PX: u32 = 512;
+
+/// Pixels of context around a selection on each side.
+pub const MAX_PADDING_PX: u32 = 4096;
+
+/// How many times larger a crop may become for the model: a tiny selection takes more of its surroundings instead.
+pub const MAX_CROP_ENLARGEMENT: u32 = 4;
+
+/// Tiles of one canvas: 8 x 8 of 1024 pixels are 64 megapixels, the largest source.
+pub const MAX_TILES: usize = 64;
+
+/// Bytes of an embedded ICC profile; printers' profiles with large tables have 1 to 3 MiB.
+pub const MAX_ICC_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of the parameters in a file, in ASCII with JSON's escapes: two prompts of four-byte characters have three times their
+/// `MAX_PROMPT_BYTES`, 48 KiB; a segment of a JPEG ends at 64 KiB.
+pub const MAX_PARAMETERS_BYTES: usize = 60 * 1024;
+
+/// Pixels of a contact sheet's longest edge.
+pub const MAX_SHEET_EDGE_PX: u32 = 4096;
 
 const _: () = assert!(MAX_UNSYNCED_EVENTS < MAX_KEPT_EVENTS as u64);
 const _: () = assert!(MIN_STORE_QUOTA_BYTES <= DEFAULT_STORE_QUOTA_BYTES);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits::SIZE_MULTIPLE_PX;
-use crate::{Mode, Precisions, Size};
+use crate::{BlobHash, Mode, Precisions, Size};
 
 /// Which pipeline of diffusers a checkpoint belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,9 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Size of the weight files in bytes.
     pub file_bytes: u64,
+    /// SHA-256 that names the weights of all three networks: that of the lines `sha256sum` prints for the weight files of
+    /// `text_encoder`, `unet` and `vae`, in this order and by name. `None` as long as they are being read for the first time.
+    pub weights_sha256: Option<BlobHash>,
     /// In which precision the networks are kept when they are loaded.
     pub precisions: Precisions,
     /// Layers whose shape does not allow the precision of their network, each with the one that it has: `NAME as f32`.

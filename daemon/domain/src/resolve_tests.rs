@@ -18,6 +18,7 @@ fn model() -> ModelInfo {
         parameters: 0,
         file_bytes: 0,
         precisions: crate::Precisions::default(),
+        weights_sha256: None,
         fallback_layers: Vec::new(),
     }
 }

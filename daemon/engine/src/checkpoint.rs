@@ -11,6 +11,7 @@ use std::time::UNIX_EPOCH;
 
 use candle_core::Device;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::LoadError;
@@ -41,6 +42,37 @@ enum Source {
 pub(crate) enum FileBytes {
     Mapped(Arc<memmap2::Mmap>),
     Embedded(&'static [u8]),
+}
+
+/// What a file system says of a file: two files with equal stamps are taken to have the same content.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct FileStamp {
+    /// As it was opened; the name alone for a file that is compiled in.
+    pub(crate) path: PathBuf,
+    bytes: u64,
+    /// Time of its last change, in nanoseconds since 1970; 0 for a file that is compiled in.
+    modified_ns: u64,
+    /// Number of the file in its file system; 0 where there is none.
+    inode: u64,
+}
+
+impl FileStamp {
+    /// That of a file on disk.
+    pub(crate) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = path.metadata()?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let modified_ns = modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        Ok(Self { path: path.to_owned(), bytes: metadata.len(), modified_ns, inode })
+    }
+
+    /// Whether the file is still what it was.
+    pub(crate) fn is_current(&self) -> bool {
+        Self::of(&self.path).is_ok_and(|now| now == *self)
+    }
 }
 
 impl FileBytes {
@@ -165,13 +197,22 @@ impl Checkpoint {
     /// Size of a file in bytes and the time of its last change in nanoseconds since 1970; 0 for one that is compiled in.
     pub(crate) fn stamp(&self, file: &str) -> Result<(u64, u64), LoadError> {
         match &*self.source {
-            Source::Folder(root) => {
-                let metadata = root.join(file).metadata().map_err(|e| io_error(file, e))?;
-                let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-                let nanoseconds = modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-                Ok((metadata.len(), nanoseconds))
+            Source::Folder(_) => {
+                let stamp = self.file_stamp(file)?;
+                Ok((stamp.bytes, stamp.modified_ns))
             }
             Source::Embedded(_) => Ok((self.embedded_bytes(file)?.len() as u64, 0)),
+        }
+    }
+
+    /// What names the content of a file without reading it.
+    pub(crate) fn file_stamp(&self, file: &str) -> Result<FileStamp, LoadError> {
+        match &*self.source {
+            Source::Folder(root) => FileStamp::of(&root.join(file)).map_err(|e| io_error(file, e)),
+            Source::Embedded(_) => {
+                let bytes = self.embedded_bytes(file)?.len() as u64;
+                Ok(FileStamp { path: PathBuf::from(file), bytes, modified_ns: 0, inode: 0 })
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! The encoder: prompts, and the source picture of an edit, to what the denoiser is conditioned on. Entry point:
 //! [`Conditioner`].
 //!
-//! A prompt is read in two passes through the same code: the template's head with the picture, which all prompts of a mode
-//! (and of a picture) share, and then the rest behind it. Each prompt is read by itself, so that its result does not depend
-//! on what else is in a batch, and a head that was kept gives the same bits as a head that is read again.
+//! A prompt is read in two passes through the same code: the template's head with the picture and the instruction, which all
+//! prompts of a mode (and of a picture) share, and then the rest behind it. A prompt without the instruction, or one that
+//! changes its last token, is read behind as much of the first pass as it shares. Each prompt is read by itself, so that its
+//! result does not depend on what else is in a batch, and a head that was kept gives the same bits as a head that is read again.
 
 pub mod config;
 mod parts;
@@ -25,7 +26,7 @@ use parts::Parts;
 use pixels::PixelSettings;
 use positions::{ImageSpan, Positions};
 use prompt::Template;
-use text::{KvCache, TextInput, TextTower, replace_at};
+use text::{KvCache, TextInput, TextOutput, TextTower, replace_at};
 use tokenizer::PromptTokenizer;
 use vision::{ImageFeatures, VisionTower};
 
@@ -92,22 +93,29 @@ impl PromptEmbeds {
     }
 }
 
-/// What all prompts of a mode (and of a source picture) begin with, read once: the template's head and the picture.
+/// What all prompts of a mode (and of a source picture) begin with, read once: the template's head, the picture and the
+/// instruction.
 #[derive(Clone, Debug)]
 pub struct Prefix {
     mode: Mode,
     ids: Vec<u32>,
     image: Option<ImageSpan>,
     cache: KvCache,
-    /// The part that the denoiser sees: `(1, tokens, hidden)`, or nothing.
-    kept: Option<Tensor>,
+    /// What the denoiser sees of it: `(1, ids - dropped, hidden)`.
+    shown: Tensor,
 }
 
 impl Prefix {
     /// Memory that it holds, in bytes.
     pub fn size_bytes(&self) -> u64 {
-        let kept = self.kept.as_ref().map_or(0, |kept| kept.elem_count() * kept.dtype().size_in_bytes());
-        self.cache.size_bytes() + kept as u64 + self.ids.len() as u64 * 4
+        let shown = self.shown.elem_count() * self.shown.dtype().size_in_bytes();
+        self.cache.size_bytes() + shown as u64 + self.ids.len() as u64 * 4
+    }
+
+    /// How many tokens a prompt begins with that were read already; one at least is left to read.
+    fn shared_with(&self, ids: &[u32]) -> usize {
+        let same = self.ids.iter().zip(ids).take_while(|(kept, id)| kept == id).count();
+        same.min(ids.len().saturating_sub(1))
     }
 }
 
@@ -302,17 +310,14 @@ impl Conditioner {
         parts: &mut Parts,
         pass: &mut Pass<'_>,
     ) -> Result<Prefix> {
-        let template = Template::of(mode);
         let (ids, picture) = match (mode, image) {
             (Mode::Generate, _) => (self.tokenizer.head(mode).to_vec(), None),
             (Mode::Edit, Some(image)) => {
-                let mut ids = self.tokenizer.head(mode).to_vec();
-                let first = template.dropped + 1;
-                ids.splice(
-                    first..=first,
-                    std::iter::repeat_n(self.tokenizer.image_pad(), self.image_span().tokens().len()),
-                );
-                (ids, Some((self.see(image, parts, pass)?, self.image_span())))
+                let (head, span) = (self.tokenizer.head(mode), self.image_span());
+                let (before, after) = (&head[..span.start], &head[span.start + 1..]);
+                let pads = std::iter::repeat_n(self.tokenizer.image_pad(), span.tokens().len());
+                let ids = before.iter().copied().chain(pads).chain(after.iter().copied()).collect();
+                (ids, Some((self.see(image, parts, pass)?, span)))
             }
             (Mode::Edit, None) => {
                 let what = "an edit needs a picture: give one inline or by its hash";
@@ -324,35 +329,30 @@ impl Conditioner {
         let embeds = self.embed(&ids, picture)?;
         let positions = [Positions::new(ids.len(), span)];
         let input = TextInput { embeds: &embeds, positions: &positions, past: None, lengths: None, image: picture };
-        let read = self.text.read(&input, parts, pass)?;
-        let kept = ids.len() - template.dropped;
-        let kept = if kept == 0 { None } else { Some(read.hidden.narrow(1, template.dropped, kept)?.contiguous()?) };
-        Ok(Prefix { mode, ids, image: span, cache: read.cache, kept })
+        let TextOutput { hidden, cache } = self.text.read(&input, parts, pass)?;
+        let dropped = Template::of(mode).dropped;
+        let shown = hidden.narrow(1, dropped, ids.len() - dropped)?.contiguous()?;
+        Ok(Prefix { mode, ids, image: span, cache, shown })
     }
 
-    /// Reads the tokens behind a prefix. A generate prompt that begins with a line break changes the last token of the head,
-    /// and is then read as a whole.
+    /// Reads the tokens behind as much of a prefix as they begin with.
     fn read_rest(&self, prefix: &Prefix, ids: &[u32], parts: &mut Parts, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let shared = prefix.ids.len();
-        let positions = Positions::new(ids.len(), prefix.image);
-        let (past, from) =
-            if ids.starts_with(&prefix.ids) && ids.len() > shared { (Some(&prefix.cache), shared) } else { (None, 0) };
-        if past.is_none() && prefix.image.is_some() {
-            return Err(EngineError::Tensor(candle_core::Error::Msg(
-                "the tokens of an edit do not begin with its head".into(),
-            )));
+        let shared = prefix.shared_with(ids);
+        if prefix.image.is_some_and(|span| shared < span.tokens().end) {
+            let what = "the tokens of an edit do not begin with its head";
+            return Err(EngineError::Tensor(candle_core::Error::Msg(what.into())));
         }
-        let embeds = self.text.embed(&ids[from..])?;
-        let positions = [positions.slice(from..ids.len())];
+        let past = prefix.cache.first(shared)?;
+        let embeds = self.text.embed(&ids[shared..])?;
+        let positions = [Positions::new(ids.len(), prefix.image).slice(shared..ids.len())];
+        let past = (shared > 0).then_some(&past);
         let input = TextInput { embeds: &embeds, positions: &positions, past, lengths: None, image: None };
         let hidden = self.text.read(&input, parts, pass)?.hidden;
-        match (past, &prefix.kept) {
-            (Some(_), Some(kept)) => Ok(Tensor::cat(&[kept, &hidden], 1)?),
-            (Some(_), None) => Ok(hidden),
-            (None, _) => {
-                let dropped = Template::of(prefix.mode).dropped;
-                Ok(hidden.narrow(1, dropped, ids.len() - dropped)?.contiguous()?)
-            }
+        let dropped = Template::of(prefix.mode).dropped;
+        match shared.checked_sub(dropped) {
+            Some(0) => Ok(hidden),
+            Some(shown) => Ok(Tensor::cat(&[&prefix.shown.narrow(1, 0, shown)?, &hidden], 1)?),
+            None => Ok(hidden.narrow(1, dropped - shared, ids.len() - dropped)?.contiguous()?),
         }
     }
 }

@@ -19,6 +19,7 @@ use easel_domain::{Error, KeptCache, ModelInfo, Network, Precision, Precisions, 
 
 use crate::checkpoint::Checkpoint;
 use crate::conditioning;
+use crate::digests::Digests;
 use crate::embedded;
 use crate::error::EngineError;
 use crate::prepared::{self, Prepared};
@@ -58,6 +59,8 @@ pub struct Settings {
     pub keep: Keep,
     /// Folder of packed weights; `None`: they are rounded at every load.
     pub prepared_dir: Option<PathBuf>,
+    /// File in which the digests of weight files are remembered; `None`: they are computed at every start.
+    pub digests_file: Option<PathBuf>,
 }
 
 /// How much is kept of canvases and prompts for the next generation, for each loaded network; 0: nothing.
@@ -81,6 +84,8 @@ impl Default for Keep {
 /// The engine. Holds no network itself: each load makes one, which belongs to the caller.
 pub struct DreamLiteEngine {
     registry: Registry,
+    /// What is known of weight files.
+    digests: Digests,
     settings: Settings,
     /// Takes the place of how the settings pack.
     audited: Option<Packing>,
@@ -96,7 +101,8 @@ impl DreamLiteEngine {
 
     /// An engine without models, for tests of single checkpoints; [`models`](Engine::models) is empty until one is added.
     pub fn empty(settings: Settings) -> Self {
-        Self { registry: Registry::default(), settings, audited: None }
+        let digests = Digests::open(settings.digests_file.clone());
+        Self { registry: Registry::default(), digests, settings, audited: None }
     }
 
     /// The same engine, whose networks are loaded in f32 with a packed twin beside each layer.
@@ -150,7 +156,7 @@ impl DreamLiteEngine {
 
     /// Adds any checkpoint under a name, with what is known about it. Fails like [`add_model`](Engine::add_model).
     pub fn add_checkpoint(&self, checkpoint: Checkpoint, name: &str, about: About) -> Result<ModelInfo, Error> {
-        self.registry.add(checkpoint, name, about, &self.settings)
+        self.registry.add(checkpoint, name, about, &self.settings, &self.digests)
     }
 }
 
@@ -166,7 +172,7 @@ impl Engine for DreamLiteEngine {
     }
 
     fn add_model(&self, folder: &Path, name: &str) -> Result<ModelInfo, Error> {
-        self.registry.add(registry::open_folder(folder)?, name, About::default(), &self.settings)
+        self.add_checkpoint(registry::open_folder(folder)?, name, About::default())
     }
 
     fn load_encoder(&self, model: &str, control: &StageControl) -> Result<Encoder, StageError> {

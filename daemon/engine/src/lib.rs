@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod conditioning;
+mod digests;
 pub mod embedded;
 pub mod engine;
 pub mod error;

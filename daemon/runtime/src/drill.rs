@@ -1,5 +1,6 @@
 //! The drill engine: an engine without weights, for tests of everything around an engine and for authors of clients.
-//! It takes the time that it is told to take, draws a real picture from prompt, seed and source, and fails on demand.
+//! It takes the time that it is told to take, draws a real picture from prompt, seed and source, and fails on demand: as its
+//! settings say, or with the reason that a prompt names as in `drill:QUEUE_FULL`.
 
 mod networks;
 mod picture;
@@ -171,6 +172,7 @@ fn model_info(name: &str, native_px: u32) -> ModelInfo {
         parameters: 0,
         file_bytes: 0,
         precisions: easel_domain::Precisions::default(),
+        weights_sha256: None,
         fallback_layers: Vec::new(),
     }
 }

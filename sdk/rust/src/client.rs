@@ -8,8 +8,11 @@ use easel_proto::v1::{
     model_service_client::ModelServiceClient, system_service_client::SystemServiceClient,
 };
 use tonic::Streaming;
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 
-use crate::connect::{self, Transport};
+use crate::connect::{self, Bearer, Transport};
 use crate::discovery::Places;
 use crate::{Discovery, Error, GenerationBuilder, GenerationStream, Target};
 
@@ -19,7 +22,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection to a daemon. Clones share it; a lost connection is made again by the next call.
 #[derive(Clone)]
 pub struct Easel {
-    transport: Transport,
+    channel: Channel,
+    bearer: Bearer,
     target: Target,
 }
 
@@ -57,13 +61,23 @@ impl Easel {
 
     /// Connects to a daemon and sees that it answers.
     pub async fn connect(target: &Target) -> Result<Self, Error> {
-        let client = Self { transport: connect::connect(target).await?, target: target.clone() };
+        let (channel, bearer) = connect::connect(target).await?;
+        let client = Self { channel, bearer, target: target.clone() };
         match tokio::time::timeout(HELLO_TIMEOUT, client.version()).await {
             Ok(Ok(_)) => Ok(client),
             Ok(Err(error)) if error.is_connection() => Err(Error::cannot_connect(target, error)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::cannot_connect(target, format!("no answer within {HELLO_TIMEOUT:?}"))),
         }
+    }
+
+    /// The same connection under a name of its own, 1 to 128 visible ASCII characters: the daemon counts quotas by it. Without
+    /// one, each TCP connection counts for itself, and the user's own programs on the Unix socket have no quota.
+    pub fn named(mut self, name: &str) -> Result<Self, Error> {
+        let value = MetadataValue::try_from(name).ok().filter(|_| !name.is_empty() && name.len() <= 128);
+        let wrong = || Error::setup("the name of a client must be 1 to 128 visible ASCII characters");
+        self.bearer.name = Some(value.ok_or_else(wrong)?);
+        Ok(self)
     }
 
     /// Where this client is connected to.
@@ -178,13 +192,18 @@ impl Easel {
         GenerationStream::run(self.clone(), spec, policy).await
     }
 
-    pub(crate) async fn create(
+    /// Creates a generation from a request as the protocol has it, without watching it. The answer says whether its request
+    /// id was known, with the same content.
+    pub async fn create_spec(
         &self,
         spec: v1::GenerationSpec,
-        policy: v1::RunPolicy,
-    ) -> Result<v1::Generation, Error> {
+        mut policy: v1::RunPolicy,
+    ) -> Result<v1::CreateGenerationResponse, Error> {
+        if policy.request_id.is_empty() {
+            policy.request_id = uuid::Uuid::new_v4().to_string();
+        }
         let request = v1::CreateGenerationRequest { spec: Some(spec), policy: Some(policy) };
-        required(self.generations().create_generation(request).await?.into_inner().generation, "generation")
+        Ok(self.generations().create_generation(request).await?.into_inner())
     }
 
     pub(crate) async fn run_call(
@@ -206,23 +225,23 @@ impl Easel {
     }
 
     pub(crate) fn blobs(&self) -> BlobServiceClient<Transport> {
-        BlobServiceClient::new(self.transport.clone())
+        BlobServiceClient::new(self.transport())
     }
 
     pub(crate) fn transport(&self) -> Transport {
-        self.transport.clone()
+        InterceptedService::new(self.channel.clone(), self.bearer.clone())
     }
 
     fn generations(&self) -> GenerationServiceClient<Transport> {
-        GenerationServiceClient::new(self.transport.clone())
+        GenerationServiceClient::new(self.transport())
     }
 
     fn model_service(&self) -> ModelServiceClient<Transport> {
-        ModelServiceClient::new(self.transport.clone())
+        ModelServiceClient::new(self.transport())
     }
 
     fn system(&self) -> SystemServiceClient<Transport> {
-        SystemServiceClient::new(self.transport.clone())
+        SystemServiceClient::new(self.transport())
     }
 }
 

@@ -62,21 +62,27 @@ impl fmt::Debug for Target {
 /// What carries all calls: a channel that connects again by itself, and the token in front of it.
 pub(crate) type Transport = InterceptedService<Channel, Bearer>;
 
-/// Adds the token to every call.
+/// Adds the token, and the name that the client gives itself, to every call.
 #[derive(Clone)]
-pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+pub(crate) struct Bearer {
+    token: Option<MetadataValue<Ascii>>,
+    pub(crate) name: Option<MetadataValue<Ascii>>,
+}
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
+        if let Some(value) = &self.token {
             request.metadata_mut().insert("authorization", value.clone());
+        }
+        if let Some(value) = &self.name {
+            request.metadata_mut().insert("easel-client", value.clone());
         }
         Ok(request)
     }
 }
 
 /// Connects once to see that somebody listens; later losses are mended by the channel.
-pub(crate) async fn connect(target: &Target) -> Result<Transport, Error> {
+pub(crate) async fn connect(target: &Target) -> Result<(Channel, Bearer), Error> {
     let (channel, token) = match target {
         Target::Tcp { address, token } => (connect_tcp(target, address).await?, token.as_deref()),
         Target::Unix(path) => (connect_unix(target, path.clone()).await?, None),
@@ -86,7 +92,7 @@ pub(crate) async fn connect(target: &Target) -> Result<Transport, Error> {
     if let Some(value) = &mut bearer {
         value.set_sensitive(true);
     }
-    Ok(InterceptedService::new(channel, Bearer(bearer)))
+    Ok((channel, Bearer { token: bearer, name: None }))
 }
 
 async fn connect_tcp(target: &Target, address: &str) -> Result<Channel, Error> {

@@ -102,19 +102,6 @@ impl Error {
     pub(crate) fn protocol(message: impl Into<String>) -> Self {
         Self::new(Code::Internal, reason::PROTOCOL_VIOLATED, message)
     }
-
-    /// The error in an event that ends a generation.
-    pub(crate) fn from_generation(error: v1::GenerationError) -> Self {
-        let mut own = Self::new(Code::from_i32(error.code), error.reason, error.message);
-        own.retry_after = error.retry_after.and_then(|wait| Duration::try_from(wait).ok());
-        let violation = |v: v1::FieldViolation| FieldViolation { field: v.field, description: v.description };
-        own.violations = error.violations.into_iter().map(violation).collect();
-        if !error.resource_name.is_empty() {
-            own.resource = Some(Resource { kind: error.resource_type, name: error.resource_name });
-        }
-        own.metadata = error.metadata.into_iter().collect();
-        own
-    }
 }
 
 impl Deref for Error {
@@ -128,6 +115,21 @@ impl Deref for Error {
 impl DerefMut for Error {
     fn deref_mut(&mut self) -> &mut Problem {
         &mut self.0
+    }
+}
+
+impl From<v1::GenerationError> for Error {
+    /// The error in an event that ends a generation, or of a generation as it stands.
+    fn from(error: v1::GenerationError) -> Self {
+        let mut own = Self::new(Code::from_i32(error.code), error.reason, error.message);
+        own.retry_after = error.retry_after.and_then(|wait| Duration::try_from(wait).ok());
+        let violation = |v: v1::FieldViolation| FieldViolation { field: v.field, description: v.description };
+        own.violations = error.violations.into_iter().map(violation).collect();
+        if !error.resource_name.is_empty() {
+            own.resource = Some(Resource { kind: error.resource_type, name: error.resource_name });
+        }
+        own.metadata = error.metadata.into_iter().collect();
+        own
     }
 }
 

@@ -94,7 +94,7 @@ impl Event {
             generation_event::Event::Ended(end) => EventKind::Ended(Ended {
                 cancelled: end.state() == v1::GenerationState::Cancelled,
                 timings: end.timings,
-                error: Error::from_generation(end.error.ok_or_else(|| missing("error"))?),
+                error: Error::from(end.error.ok_or_else(|| missing("error"))?),
             }),
             generation_event::Event::Snapshot(snapshot) => {
                 EventKind::Snapshot(Box::new(snapshot.generation.ok_or_else(|| missing("generation"))?))
@@ -125,7 +125,7 @@ fn outcome_of(generation: v1::Generation) -> Option<Result<Succeeded, Error>> {
         return None;
     }
     if generation.state() != v1::GenerationState::Succeeded {
-        return Some(Err(Error::from_generation(generation.error.unwrap_or_default())));
+        return Some(Err(Error::from(generation.error.unwrap_or_default())));
     }
     let begin = generation.create_time.and_then(|time| SystemTime::try_from(time).ok());
     let end = generation.end_time.and_then(|time| SystemTime::try_from(time).ok());

@@ -104,7 +104,7 @@ fn hashes(replay: &v1::Replay) -> BTreeSet<String> {
 fn source_of(spec: &v1::GenerationSpec) -> Option<String> {
     match spec.image.as_ref()?.source.as_ref()? {
         Source::Sha256(hash) => Some(hash.clone()),
-        Source::Inline(_) => None,
+        Source::Inline(_) | Source::Raw(_) => None,
     }
 }
 
@@ -251,6 +251,7 @@ impl Step {
             seed: Some(self.seed),
             num_images: self.asked_images,
             output_format: self.output_format,
+            ..Default::default()
         };
         let resolved = v1::Resolved {
             mode: mode.into(),
@@ -266,8 +267,7 @@ impl Step {
             image_guidance_scale: self.image_guidance_scale,
             num_images: self.num_images,
             output_format: self.output_format,
-            stages: Vec::new(),
-            notes: Vec::new(),
+            ..Default::default()
         };
         v1::ReplayStep {
             spec: Some(spec),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use easel_proto::v1::{self, image_source::Source};
 
+use crate::client::required;
 use crate::{Easel, Error, GenerationStream};
 
 /// Source pictures up to this size go along with the request: an upload would cost three calls more.
@@ -155,7 +156,7 @@ impl GenerationBuilder {
     /// [`Easel::watch`], [`Easel::cancel`] and [`Easel::generation`].
     pub async fn create(self) -> Result<v1::Generation, Error> {
         let (client, spec, policy) = self.ready().await?;
-        client.create(spec, policy).await
+        required(client.create_spec(spec, policy).await?.generation, "generation")
     }
 
     /// Starts, waits for the end and gives the files of the pictures in order.

@@ -285,7 +285,7 @@ impl Editor {
                 Some(Told::Event(event)) => self.events.push_back(event),
                 Some(Told::Answer(answer)) if answer.tag == tag => {
                     return match answer.outcome {
-                        Some(Outcome::Error(error)) => Err(Error::from_generation(error)),
+                        Some(Outcome::Error(error)) => Err(Error::from(error)),
                         outcome => Ok(outcome),
                     };
                 }

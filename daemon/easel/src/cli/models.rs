@@ -140,6 +140,7 @@ fn described(model: &proto::Model) -> Value {
         "text_encoder_precision": model.text_encoder_precision,
         "unet_precision": model.unet_precision,
         "vae_precision": model.vae_precision,
+        "weights_sha256": model.weights_sha256,
         "fallback_layers": model.fallback_layers,
     })
 }

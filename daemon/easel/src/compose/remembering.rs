@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, KeptCache, ModelInfo, Reason};
+use easel_domain::{Error, KeptCache, ModelInfo, Plan, Reason};
 
 use super::models_file::ModelsFile;
 
@@ -56,6 +56,10 @@ impl<E: Engine> Engine for Remembering<E> {
 
     fn resident_bytes(&self, model: &str) -> u64 {
         self.engine.resident_bytes(model)
+    }
+
+    fn peak_bytes(&self, plan: &Plan) -> u64 {
+        self.engine.peak_bytes(plan)
     }
 
     fn kept(&self) -> Vec<KeptCache> {

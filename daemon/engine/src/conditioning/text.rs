@@ -56,6 +56,12 @@ impl KvCache {
         let bytes = |t: &Tensor| (t.elem_count() * t.dtype().size_in_bytes()) as u64;
         self.layers.iter().map(|(k, v)| bytes(k) + bytes(v)).sum()
     }
+
+    /// What was read of the first `tokens`, in the same memory.
+    pub(super) fn first(&self, tokens: usize) -> TensorResult<Self> {
+        let cut = |(k, v): &(Tensor, Tensor)| Ok((k.narrow(1, 0, tokens)?, v.narrow(1, 0, tokens)?));
+        Ok(Self { layers: self.layers.iter().map(cut).collect::<TensorResult<_>>()? })
+    }
 }
 
 impl TextTower {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use easel_domain::{Error, Mode, Reason};
 use tokenizers::Tokenizer;
 
-use super::prompt::{IMAGE_PAD, Template, VIDEO_PAD, VISION_START};
+use super::prompt::{IMAGE_PAD, Template, VIDEO_PAD, VISION_START, instruct};
 use crate::checkpoint::Checkpoint;
 use crate::error::{LoadError, Result};
 
@@ -21,7 +21,7 @@ pub struct PromptTokenizer {
     image_pad: u32,
 }
 
-/// One mode: its tokenizer and the tokens of the template's head.
+/// One mode: its tokenizer and the tokens of the template's head with the instruction.
 struct Side {
     tokenizer: Arc<Tokenizer>,
     template: &'static Template,
@@ -81,8 +81,8 @@ impl PromptTokenizer {
         Ok(expanded)
     }
 
-    /// Token ids of the template's head, which every prompt of a mode begins with (a prompt that begins with white space may
-    /// change the last of them in generate mode). The picture has one token.
+    /// Token ids of the template's head and the instruction behind it, which every prompt that carries its instruction begins with
+    /// (what follows may change the last of them). The picture has one token.
     pub fn head(&self, mode: Mode) -> &[u32] {
         &self.side(mode).head
     }
@@ -128,13 +128,14 @@ impl PromptTokenizer {
 impl Side {
     fn checked(file: &str, tokenizer: Arc<Tokenizer>, mode: Mode) -> std::result::Result<Self, LoadError> {
         let template = Template::of(mode);
-        let encoded = |text| encode(&tokenizer, text).map_err(|what| LoadError::config(file, what));
+        let encoded = |text: &str| encode(&tokenizer, text).map_err(|what| LoadError::config(file, what));
         let found = encoded(template.dropped_text())?.len();
         if found != template.dropped {
             let what = format!("the template of {mode:?} begins with {found} tokens, expected {}", template.dropped);
             return Err(LoadError::config(file, format!("{what}; use the tokenizer of the published checkpoint")));
         }
-        let head = encoded(template.head)?;
+        // The blank at the instruction's end belongs to the word behind it.
+        let head = encoded(&[template.head, instruct(mode, "").trim_end()].concat())?;
         Ok(Self { tokenizer, template, head })
     }
 }

@@ -1,10 +1,12 @@
 //! The checkpoints that there are: what is known about each without its weights.
 
 use std::path::Path;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use candle_core::Device;
-use easel_domain::limits::{LARGE_ENCODER_PARAMETERS, MAX_EDGE_PX, MAX_MODEL_NAME_BYTES, SIZE_MULTIPLE_PX};
+use easel_domain::limits::{
+    DIGESTED_AT_ONCE_BYTES, LARGE_ENCODER_PARAMETERS, MAX_EDGE_PX, MAX_MODEL_NAME_BYTES, SIZE_MULTIPLE_PX,
+};
 use easel_domain::{Error, Guidance, ModelInfo, Network, Pipeline, Precision, Precisions, Reason, Size};
 use serde::Deserialize;
 
@@ -12,6 +14,7 @@ use super::Settings;
 use super::encoder::Encoder;
 use super::residency::Residency;
 use crate::checkpoint::Checkpoint;
+use crate::digests::{Digests, ModelDigests};
 use crate::error::LoadError;
 use crate::kept::KeptList;
 use crate::scheduler::FlowMatchEuler;
@@ -35,6 +38,8 @@ pub(super) struct Model {
     pub(super) info: ModelInfo,
     pub(super) checkpoint: Checkpoint,
     pub(super) residency: Residency,
+    /// The digests of its weight files, once they are known; `None` in it when a file could not be read.
+    digests: Arc<OnceLock<Option<ModelDigests>>>,
     /// What its loaded networks keep between generations.
     pub(super) kept: KeptList,
 }
@@ -62,6 +67,43 @@ struct ModelIndex {
     class_name: String,
 }
 
+impl Model {
+    /// What is known of it now.
+    fn current_info(&self) -> ModelInfo {
+        let digests = self.digests.get().copied().flatten();
+        ModelInfo { weights_sha256: digests.map(|digests| digests.weights), ..self.info.clone() }
+    }
+
+    /// The digests of its weights; waits until the files have been read. `None` when they cannot be.
+    pub(super) fn digests(&self, known: &Digests) -> Option<ModelDigests> {
+        *self.digests.get_or_init(|| {
+            let computed = known.compute(&self.checkpoint);
+            let warn =
+                |error: &LoadError| tracing::warn!(model = %self.info.name, %error, "the weights have no digest");
+            computed.inspect_err(warn).ok()
+        })
+    }
+
+    /// Takes the digests from what is known, or reads the files: large ones beside whatever comes next.
+    fn learn_digests(&self, known: &Digests) {
+        if let Some(digests) = known.known(&self.checkpoint) {
+            self.digests.get_or_init(|| Some(digests));
+            return;
+        }
+        let (model, known) = (self.clone(), known.clone());
+        let read = move || {
+            model.digests(&known);
+        };
+        if self.info.file_bytes <= DIGESTED_AT_ONCE_BYTES {
+            return read();
+        }
+        // Without a thread whoever needs them first reads them.
+        if let Err(error) = std::thread::Builder::new().name("easel-digests".into()).spawn(read) {
+            tracing::warn!(%error, "the digests of a model are computed later");
+        }
+    }
+}
+
 impl Registry {
     pub(super) fn all(&self) -> Vec<Model> {
         self.models.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -69,7 +111,7 @@ impl Registry {
 
     pub(super) fn infos(&self) -> Vec<ModelInfo> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        models.iter().map(|model| model.info.clone()).collect()
+        models.iter().map(Model::current_info).collect()
     }
 
     pub(super) fn get(&self, name: &str) -> Result<Model, Error> {
@@ -87,6 +129,7 @@ impl Registry {
         name: &str,
         about: About,
         settings: &Settings,
+        digests: &Digests,
     ) -> Result<ModelInfo, Error> {
         check_name(name)?;
         if self.get(name).is_ok() {
@@ -98,13 +141,17 @@ impl Registry {
         if models.iter().any(|model| model.info.name == name) {
             return Err(taken(name));
         }
-        models.push(Model {
-            info: info.clone(),
+        let model = Model {
+            info,
             checkpoint,
             residency: Residency::default(),
             kept: KeptList::default(),
-        });
-        Ok(info)
+            digests: Arc::default(),
+        };
+        models.push(model.clone());
+        drop(models);
+        model.learn_digests(digests);
+        Ok(model.current_info())
     }
 }
 
@@ -168,6 +215,7 @@ fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Setting
         parameters,
         file_bytes,
         precisions,
+        weights_sha256: None,
         fallback_layers: packings.iter().flat_map(|packing| packing.tally().fallbacks).collect(),
     })
 }

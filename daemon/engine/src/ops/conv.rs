@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use candle_core::{Result, Tensor};
 use easel_domain::Precision;
-use easel_kernels::{Int8Chain, Int8Conv3x3, Int8Pointwise, UpsampleConv3x3};
+use easel_kernels::{Int8Chain, Int8Conv3x3, Int8Pointwise, Then, UpsampleConv3x3};
 
 use super::linear::with_bias;
 use super::path::fused;
@@ -122,6 +122,19 @@ impl Conv2d {
         }
     }
 
+    /// The same with `residual` added, and then ReLU.
+    fn forward_relu(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        if let (Kernel::Full(weight), None, true) = (&self.weight, &self.twin, fused(x)) {
+            let then = Then { padding: self.padding, stride: self.stride, residual, relu: true };
+            return easel_kernels::conv2d_then(x, weight, self.bias.as_ref(), then);
+        }
+        let y = self.forward(x)?;
+        match residual {
+            Some(residual) => (y + residual)?.relu(),
+            None => y.relu(),
+        }
+    }
+
     fn doubling(&self, weight: &Tensor) -> Result<&UpsampleConv3x3> {
         match self.doubling.get() {
             Some(doubling) => Ok(doubling),
@@ -148,9 +161,9 @@ pub fn residual_convs(convs: &[Conv2d; 3], x: &Tensor) -> Result<Tensor> {
     {
         return chain.forward(x);
     }
-    let h = convs[0].forward(x)?.relu()?;
-    let h = convs[1].forward(&h)?.relu()?;
-    (convs[2].forward(&h)? + x)?.relu()
+    let h = convs[0].forward_relu(x, None)?;
+    let h = convs[1].forward_relu(&h, None)?;
+    convs[2].forward_relu(&h, Some(x))
 }
 
 /// A 1x1 convolution over channels-first pixels.

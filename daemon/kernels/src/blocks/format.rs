@@ -85,6 +85,16 @@ impl BlockFormat {
         packed
     }
 
+    /// Where the blocks `first..first + count` of a panel lie, as far as [`unpack`](Self::unpack) takes them.
+    pub(super) fn extent(self, [panel, input]: [usize; 2], [first, count]: [usize; 2]) -> std::ops::Range<usize> {
+        let blocks = |blocks: usize| match self {
+            Self::Q8_0 => blocks * BYTES8,
+            Self::Q4K => blocks / TOGETHER * BYTES4,
+        };
+        let start = panel * self.panel_len(input) + blocks(first);
+        start..start + blocks(count)
+    }
+
     /// Makes ready the blocks `first..first + count` of panel `panel`, within one group of blocks that are rounded together.
     pub(super) fn unpack<'a>(
         self,
@@ -93,28 +103,26 @@ impl BlockFormat {
         [first, count]: [usize; 2],
         room: &'a mut Room,
     ) -> Unpacked<'a> {
-        let panel = &packed[panel * self.panel_len(input)..][..self.panel_len(input)];
+        let packed = &packed[self.extent([panel, input], [first, count])];
         room.scales.resize(count * COLUMNS, 0.0);
         match self {
             Self::Q8_0 => {
-                let blocks = &panel[first * BYTES8..][..count * BYTES8];
                 room.halves.clear();
-                for block in blocks.chunks_exact(BYTES8) {
+                for block in packed.chunks_exact(BYTES8) {
                     let halves = block[..2 * COLUMNS].as_chunks::<2>().0;
                     room.halves.extend(halves.iter().map(|bytes| f16::from_le_bytes(*bytes)));
                 }
                 room.halves.convert_to_f32_slice(&mut room.scales);
-                Unpacked { bytes: &blocks[2 * COLUMNS..], step: BYTES8, scales: &room.scales, minima: None }
+                Unpacked { bytes: &packed[2 * COLUMNS..], step: BYTES8, scales: &room.scales, minima: None }
             }
             Self::Q4K => {
                 assert!(first.is_multiple_of(TOGETHER) && count.is_multiple_of(TOGETHER));
-                let groups = &panel[first / TOGETHER * BYTES4..][..count / TOGETHER * BYTES4];
                 room.minima.resize(count * COLUMNS, 0.0);
                 room.bytes.resize(count * WHOLE, 0);
                 let scales = room.scales.chunks_exact_mut(TOGETHER * COLUMNS);
                 let minima = room.minima.chunks_exact_mut(TOGETHER * COLUMNS);
                 let bytes = room.bytes.chunks_exact_mut(TOGETHER * WHOLE);
-                for (((group, scales), minima), bytes) in groups.chunks_exact(BYTES4).zip(scales).zip(minima).zip(bytes)
+                for (((group, scales), minima), bytes) in packed.chunks_exact(BYTES4).zip(scales).zip(minima).zip(bytes)
                 {
                     unpack4(group, scales, minima, bytes);
                 }

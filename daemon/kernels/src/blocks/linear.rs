@@ -10,6 +10,7 @@ use super::{BLOCK, COLUMNS, QUADS, ROWS};
 use crate::dispatch::Level;
 use crate::gemm::Target;
 use crate::int8::Bytes;
+use crate::memory::prefetch;
 use crate::op::{Rounded, over_rounded};
 
 /// Blocks that are unpacked at one time: 32 KiB, which stay in the nearest cache for all tokens.
@@ -102,8 +103,16 @@ impl BlockLinear {
         let blocks = self.input / BLOCK;
         for first in (0..blocks).step_by(BLOCKS) {
             let count = BLOCKS.min(blocks - first);
-            let unpacked = self.format.unpack(self.packed.as_slice(), [panel, self.input], [first, count], room);
+            let packed = self.packed.as_slice();
+            let unpacked = self.format.unpack(packed, [panel, self.input], [first, count], room);
+            // Weights are read once for all these tokens, from memory that is far: what comes next is on its way meanwhile.
+            let here = self.format.extent([panel, self.input], [first, count]);
+            let next = &packed[here.end..packed.len().min(here.end + here.len())];
+            let mut parts = next.chunks(next.len().div_ceil(tiles.len()).max(1));
             for (tile, totals) in tiles.clone().zip(&mut *totals) {
+                if let Some(part) = parts.next() {
+                    prefetch(part);
+                }
                 add(level, &unpacked, x.tile(tile, first), [self.input / 4, count], totals);
             }
         }

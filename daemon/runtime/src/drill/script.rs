@@ -7,12 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use easel_domain::engine::{Interrupt, StageControl, StageError};
-use easel_domain::{Error, Reason};
+use easel_domain::{Class, Error, Reason};
 
 use super::DrillConfig;
 
 /// Time between two checkpoints of a pretended computation: a cancellation is seen within it.
 const SLICE: Duration = Duration::from_millis(2);
+
+/// When to try again, as an error that a prompt asks for says it.
+const TOLD_WAIT: Duration = Duration::from_millis(1500);
 
 /// Intervals that are kept.
 const MAX_INTERVALS: usize = 4096;
@@ -139,6 +142,9 @@ impl Script {
     ) -> Result<bool, StageError> {
         let start = Instant::now();
         take(time, control)?;
+        if part.stage == DrillStage::Encode {
+            told(part.prompt)?;
+        }
         let finite = self.strike(part)?;
         let mut intervals = self.intervals.lock().unwrap_or_else(PoisonError::into_inner);
         if intervals.len() == MAX_INTERVALS {
@@ -179,6 +185,21 @@ impl Script {
     }
 }
 
+/// What a prompt asks for with `drill:REASON`: that error, with details of every kind that its reason may have, so that
+/// the author of a client sees each of them without filling a disk.
+fn told(prompt: &str) -> Result<(), Error> {
+    let asked = prompt.split_whitespace().find_map(|word| word.strip_prefix("drill:"));
+    let Some(reason) = asked.and_then(Reason::from_name) else { return Ok(()) };
+    let message = format!("the prompt asks for the reason {}", reason.as_str());
+    let error = match reason {
+        Reason::InvalidRequest | Reason::InvalidImage | Reason::ImageTooLarge | Reason::ModelUnsupported => {
+            Error::field(reason, "spec.prompt", message)
+        }
+        _ => Error::new(reason, message).about("model", "drill").with("asked_by", "prompt"),
+    };
+    Err(if reason.class() == Class::Capacity { error.retry_after(TOLD_WAIT) } else { error })
+}
+
 /// Lets `time` pass in slices with a checkpoint before each. Time that a checkpoint waits does not count.
 fn take(time: Duration, control: &StageControl) -> Result<(), Interrupt> {
     let mut left = time;
@@ -190,5 +211,21 @@ fn take(time: Duration, control: &StageControl) -> Result<(), Interrupt> {
         let slice = left.min(SLICE);
         std::thread::sleep(slice);
         left -= slice;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_asks_for_any_reason() {
+        for reason in Reason::ALL {
+            let error = told(&format!("a boat, drill:{} please", reason.as_str())).expect_err("asked for");
+            assert_eq!(error.reason, reason);
+            assert_eq!(error.retry_after.is_some(), reason.class() == Class::Capacity);
+        }
+        told("a boat with a drill:UNHEARD_OF").expect("no reason");
+        told("a boat").expect("nothing asked for");
     }
 }

@@ -89,12 +89,14 @@ impl Runtime {
 }
 
 fn status_of(view: ModelView, catalogue: &dyn Catalogue) -> ModelStatus {
+    // What the engine knows of a model grows: the digest of its weights comes when they have been read.
+    let info = catalogue.models().into_iter().find(|info| info.name == view.info.name).unwrap_or(view.info);
     ModelStatus {
-        resident_bytes: catalogue.resident_bytes(&view.info.name),
+        resident_bytes: catalogue.resident_bytes(&info.name),
         state: view.state,
         problem: view.problem.map(|problem| problem.message),
         default: view.default,
-        info: view.info,
+        info,
     }
 }
 

@@ -103,6 +103,7 @@ fn model() -> ModelInfo {
         parameters: 0,
         file_bytes: 0,
         precisions: easel_domain::Precisions::default(),
+        weights_sha256: None,
         fallback_layers: Vec::new(),
     }
 }

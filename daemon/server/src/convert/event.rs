@@ -121,6 +121,7 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         output_format: names::wire_format(plan.output_format).into(),
         stages: stages(edit).map(|stage| names::wire_stage(stage).into()).collect(),
         notes: plan.notes.clone(),
+        ..v1::Resolved::default()
     }
 }
 
@@ -145,6 +146,7 @@ fn images(images: &[ResultImage], budget: &mut InlineBudget) -> Vec<v1::ResultIm
         index: made.index,
         seed: made.seed,
         image: Some(budget.result(&made.image)),
+        ..v1::ResultImage::default()
     };
     images.iter().map(&mut wire).collect()
 }

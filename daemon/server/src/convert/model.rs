@@ -62,6 +62,7 @@ pub(crate) fn wire_model(model: &ModelStatus) -> v1::Model {
         text_encoder_precision: info.precisions.encoder.name().to_owned(),
         unet_precision: info.precisions.unet.name().to_owned(),
         vae_precision: info.precisions.vae.name().to_owned(),
+        weights_sha256: info.weights_sha256.map(|hash| hash.to_string()).unwrap_or_default(),
         fallback_layers: info.fallback_layers.clone(),
     }
 }

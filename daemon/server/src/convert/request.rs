@@ -64,6 +64,7 @@ pub(crate) fn preparation(spec: Option<v1::GenerationSpec>) -> Result<(Generatio
 
 pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Option<Bytes>) {
     let mode = check.known("spec.mode", spec.mode, "Mode").and_then(names::mode);
+    super::artist::fields(check, &spec);
     let (image, inline) = source(check, "spec.image", spec.image);
     for (field, value) in
         [("spec.guidance_scale", spec.guidance_scale), ("spec.image_guidance_scale", spec.image_guidance_scale)]
@@ -109,6 +110,11 @@ pub(super) fn source(
         Some(Some(Source::Sha256(text))) => {
             let hash = check.hash(&format!("{field}.sha256"), &text);
             (Some(hash.unwrap_or(BlobHash([0; 32]))), None)
+        }
+        Some(Some(Source::Raw(raw))) => {
+            super::artist::raw_pixels(check, &format!("{field}.raw"), &raw);
+            check.wrong(format!("{field}.raw"), "is not read by this version of the daemon: send a PNG");
+            (Some(BlobHash([0; 32])), None)
         }
         Some(Some(Source::Inline(bytes))) => {
             if bytes.is_empty() {
@@ -178,6 +184,7 @@ fn wrong_for_any_model(request: &GenerationRequest, inline: bool) -> Vec<FieldVi
         parameters: 0,
         file_bytes: 0,
         precisions: easel_domain::Precisions::default(),
+        weights_sha256: None,
         fallback_layers: Vec::new(),
     };
     let image = request.image.or(inline.then_some(BlobHash([0; 32])));

@@ -74,6 +74,10 @@ fn draft(check: &mut Check, wire: v1::Draft) -> Draft {
     if bytes > MAX_PROMPT_BYTES {
         check.wrong("draft.instruction", format!("has {bytes} bytes, {MAX_PROMPT_BYTES} are allowed: shorten it"));
     }
+    if let Some(selection) = &wire.selection {
+        super::artist::selection(check, "draft.selection", selection);
+        check.wrong("draft.selection", "is not kept by this version of the daemon: leave it out");
+    }
     Draft { instruction: wire.instruction, seed: wire.seed }
 }
 
@@ -151,7 +155,11 @@ pub(crate) fn session(session: &Session, viewers: u32) -> v1::Session {
         pinned: session.pinned,
         head_revision_id: session.head.as_ref().map(ToString::to_string).unwrap_or_default(),
         redo_revision_ids: session.redo.iter().map(ToString::to_string).collect(),
-        draft: Some(v1::Draft { instruction: session.draft.instruction.clone(), seed: session.draft.seed }),
+        draft: Some(v1::Draft {
+            instruction: session.draft.instruction.clone(),
+            seed: session.draft.seed,
+            ..v1::Draft::default()
+        }),
         revision_count: session.revisions,
         active_generation_ids: session.active.iter().map(ToString::to_string).collect(),
         create_time: Some(time::timestamp(session.create_time)),
@@ -209,6 +217,7 @@ fn spec(request: &GenerationRequest, plan: &Plan) -> v1::GenerationSpec {
         seed: Some(plan.seed),
         num_images: request.num_images,
         output_format: names::wire_format(request.output_format).into(),
+        ..v1::GenerationSpec::default()
     }
 }
 

@@ -62,24 +62,6 @@ struct ResourceInfo {
     resource_name: String,
 }
 
-/// `google.rpc.PreconditionFailure`; its violations say the same as fields do, of the state instead of the request.
-#[derive(Clone, PartialEq, Message)]
-struct PreconditionFailure {
-    #[prost(message, repeated, tag = "1")]
-    violations: Vec<Precondition>,
-}
-
-/// `google.rpc.PreconditionFailure.Violation`.
-#[derive(Clone, PartialEq, Message)]
-struct Precondition {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(string, tag = "2")]
-    subject: String,
-    #[prost(string, tag = "3")]
-    description: String,
-}
-
 /// Fills `error` from the encoded `google.rpc.Status` in `bytes`. What cannot be decoded is left out: the code and the
 /// message stand without it.
 pub(super) fn decode(bytes: &[u8], error: &mut Error) {
@@ -102,10 +84,6 @@ fn decode_part(name: &str, bytes: &[u8], error: &mut Error) -> Result<(), prost:
             let fields = BadRequest::decode(bytes)?.field_violations;
             error.violations.extend(fields.into_iter().map(|bad| violation(bad.field, bad.description)));
         }
-        "google.rpc.PreconditionFailure" => {
-            let failed = PreconditionFailure::decode(bytes)?.violations;
-            error.violations.extend(failed.into_iter().map(|bad| violation(bad.subject, bad.description)));
-        }
         "google.rpc.RetryInfo" => {
             error.retry_after = RetryInfo::decode(bytes)?.retry_delay.and_then(|wait| Duration::try_from(wait).ok());
         }
@@ -113,6 +91,7 @@ fn decode_part(name: &str, bytes: &[u8], error: &mut Error) -> Result<(), prost:
             let info = ResourceInfo::decode(bytes)?;
             error.resource = Some(Resource { kind: info.resource_type, name: info.resource_name });
         }
+        // PreconditionFailure repeats reason, resource and message.
         _ => {}
     }
     Ok(())

@@ -341,7 +341,8 @@ fn event(sequence: u64, kind: Kind) -> Item {
 }
 
 fn result() -> v1::ResultImage {
-    v1::ResultImage { index: 0, seed: 7, image: Some(v1::Image { size_bytes: 3, ..Default::default() }) }
+    let image = Some(v1::Image { size_bytes: 3, ..Default::default() });
+    v1::ResultImage { index: 0, seed: 7, image, ..Default::default() }
 }
 
 pub(crate) fn accepted(sequence: u64) -> Item {

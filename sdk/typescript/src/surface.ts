@@ -1,0 +1,76 @@
+// What every build gives: the client, its events, errors, pictures, and the messages of the protocol.
+
+export { Code } from "@connectrpc/connect";
+export type { CallOptions, Easel } from "./client.js";
+export { EaselError, type FieldViolation, type Problem, Reason, type Resource } from "./error.js";
+export {
+  type AcceptedEvent,
+  type EndedEvent,
+  type EventHead,
+  type GenerationEvent,
+  hasEnded,
+  isLast,
+  type PreviewEvent,
+  type ProgressEvent,
+  type QueuedEvent,
+  type Result,
+  resultOf,
+  type SnapshotEvent,
+  type SucceededEvent,
+} from "./event.js";
+export type { Delivery } from "./link.js";
+export type { Loading, Models } from "./models.js";
+export { blobOf, inlineBlob, mimeType, type Pixels, toImageBitmap, toPixels } from "./picture.js";
+export type { GenerateOptions, PictureOptions, PreviewOptions, RunOptions } from "./request.js";
+export type { Run } from "./run.js";
+export type { SessionEvent } from "./session_watch.js";
+export type { RerunOptions, SessionEditOptions, Sessions } from "./sessions.js";
+export { type Picture, sha256, type TransferOptions, type TransferProgress } from "./transfer.js";
+export { PROTOCOL_VERSION } from "./version.js";
+
+export {
+  CancelOutcome,
+  DisconnectPolicy,
+  GenerationState,
+  Mode,
+  PreviewKind,
+  Priority,
+  RestartPolicy,
+  Reused,
+  Stage,
+  type Accepted,
+  type CancelGenerationResponse,
+  type Generation,
+  type GenerationError,
+  type GenerationSpec,
+  type ListGenerationsResponse,
+  type Preview,
+  type Progress,
+  type Resolved,
+  type ResultImage,
+  type RunPolicy,
+  type StageTiming,
+} from "./gen/easel/v1/generation_pb.js";
+export { type Image, ImageFormat, type ImageSource } from "./gen/easel/v1/image_pb.js";
+export { type Model, ModelState, Pipeline } from "./gen/easel/v1/model_pb.js";
+export type {
+  CompareRevisionsResponse,
+  Draft,
+  PixelRect,
+  Removed,
+  Replay,
+  Revision,
+  Session,
+} from "./gen/easel/v1/session_pb.js";
+export {
+  type GetCapabilitiesResponse,
+  type GetStatusResponse,
+  type GetVersionResponse,
+  type KeptCache,
+  KeptKind,
+  type Limits,
+  type MemoryStatus,
+  type PrepareConditioningResponse,
+  StageHealth,
+  type StageStatus,
+} from "./gen/easel/v1/system_pb.js";

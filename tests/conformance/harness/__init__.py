@@ -1,0 +1,1 @@
+"""The driver's parts: daemons, cut connections, pictures, expectations."""
