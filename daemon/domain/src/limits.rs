@@ -64,6 +64,34 @@ pub const MAX_NUM_INFERENCE_STEPS: u32 = 100;
 /// Guidance scales.
 pub const MAX_GUIDANCE_SCALE: f32 = 30.0;
 
+/// LoRAs of one generation.
+pub const MAX_LORAS: usize = 8;
+
+/// Largest weight of a LoRA, and smallest with a minus.
+pub const MAX_LORA_WEIGHT: f32 = 4.0;
+
+/// Bytes of the name of a LoRA.
+pub const MAX_LORA_NAME_BYTES: usize = 128;
+
+/// Bytes of a file of a LoRA: as large as a blob may be; all linear layers of the published U-Net at rank 64 are 110 MiB in f32.
+pub const MAX_LORA_BYTES: u64 = MAX_BLOB_BYTES;
+
+/// Tensors of a file of a LoRA: three for each of the 420 layers of the published U-Net that can be adapted, and room.
+pub const MAX_LORA_TENSORS: usize = 8192;
+
+/// Rank of one layer of a LoRA. PEFT asks for one rank for each channel of a depthwise convolution, of which the published
+/// U-Net has up to 3,584.
+pub const MAX_LORA_RANK: usize = 4096;
+
+/// Bytes of LoRAs that are kept between generations, as f32: a few of the usual rank.
+pub const LORA_CACHE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Files of the folder of LoRAs that are listed.
+pub const MAX_LISTED_LORAS: usize = 1000;
+
+/// Names that an error lists before it only counts.
+pub const MAX_NAMED_KEYS: usize = 4;
+
 /// Pictures of one generation.
 pub const MAX_NUM_IMAGES: u32 = 16;
 

@@ -43,6 +43,25 @@ fn what_is_not_said_has_the_documented_default() {
 }
 
 #[test]
+fn loras_arrive_by_name_or_hash_with_their_weights() {
+    let lora = |source, weight| v1::Lora { source, weight };
+    let name = |name: &str| Some(v1::lora::Source::Name(name.into()));
+    let hash = |hash: &str| Some(v1::lora::Source::Sha256(hash.into()));
+    let loras = vec![lora(name("ink"), None), lora(hash(&"ab".repeat(32)), Some(0.0))];
+    let made = convert(v1::GenerationSpec { loras, ..spec() }, v1::RunPolicy::default()).unwrap();
+    let expected = [
+        LoraUse { id: LoraId::Name("ink".into()), weight: 1.0 },
+        LoraUse { id: LoraId::Sha256(BlobHash([0xab; 32])), weight: 0.0 },
+    ];
+    assert_eq!(made.request.loras, expected);
+    let loras = vec![lora(None, None), lora(hash("ab"), None), lora(name("x"), Some(f32::INFINITY))];
+    let fields = wrong(v1::GenerationSpec { loras, ..spec() }, v1::RunPolicy::default());
+    for field in ["spec.loras[0]", "spec.loras[1].sha256", "spec.loras[2].weight"] {
+        assert!(fields.iter().any(|found| found == field), "{field}: {fields:?}");
+    }
+}
+
+#[test]
 fn what_is_said_arrives() {
     let spec = v1::GenerationSpec {
         mode: v1::Mode::Edit.into(),

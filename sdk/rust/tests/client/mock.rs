@@ -286,6 +286,10 @@ impl model::ModelService for Service {
         Ok(Response::new(v1::ListModelsResponse::default()))
     }
 
+    async fn list_loras(&self, _: Request<v1::ListLorasRequest>) -> Answer<v1::ListLorasResponse> {
+        unused()
+    }
+
     async fn get_model(&self, _: Request<v1::GetModelRequest>) -> Answer<v1::GetModelResponse> {
         unused()
     }
