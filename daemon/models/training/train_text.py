@@ -30,6 +30,7 @@ def arguments():
     ap.add_argument("--pictures", type=int, default=16, help="source pictures in a step")
     ap.add_argument("--edits", type=int, default=6, help="edits of each")
     ap.add_argument("--cells", type=float, default=1.0, help="weight of what the vision tower's own tokens must tell")
+    ap.add_argument("--pointing", type=float, default=0.5, help="weight of where the slots look")
     ap.add_argument("--look", type=int, default=300, help="first, so many steps of the vision tower alone")
     ap.add_argument("--look-pictures", type=int, default=32, help="pictures in each of them")
     ap.add_argument("--seed", type=int, default=21)
@@ -74,9 +75,13 @@ def look(te, scenes):
     return M.see(te, x.contiguous())
 
 
-def slot_loss(te, heads, pr, ids, targets, seen=None):
-    i, m = M.pad(ids)
-    emb, m = M.encode(te, pr, i, m, seen)
+def slot_loss(te, heads, pr, ids, targets, seen=None, pointing=None):
+    """-> loss, right answers; pointing: a list that is given the loss and share of `pointing_loss`"""
+    i, own = M.pad(ids)
+    watched = None if pointing is None else []
+    emb, m = M.encode(te, pr, i, own, seen, watched)
+    if pointing is not None:
+        pointing += SL.pointing_loss(watched, own, targets, len(pr.pre_e) - 1)
     return SL.loss(heads, emb, m, targets)
 
 
@@ -93,6 +98,8 @@ def evaluate(te, heads, pr, n=128):
         ok = slot_loss(te, heads, pr, ids, tg, look(te, scenes))[1]
         out[f"edit {name}"] = round(ok.all(1).float().mean().item(), 3)
         out[f"slots {name}"] = [round(x.all(1).float().mean().item(), 2) for x in ok.split((3, 2, 4, 4, 4, 4), 1)]
+        means = tg[:, 20] > 0
+        out[f"meant object's place {name}"] = round(ok[means, 20].float().mean().item(), 3)
         if not unseen:
             out["by operation"] = {o: round(ok[tg[:, 3] == i + 1].all(1).float().mean().item(), 2) for i, o in enumerate(sc.EDITS)}
     return out
@@ -176,15 +183,16 @@ def main():
             lt, okt = slot_loss(te, heads, pr, *t2i_batch(r, pr, a.t2i))
             lt.backward()
             seen = look(te, scenes)
-            le, oke = slot_loss(te, heads, pr, ids, tg, seen)
+            pointing = []
+            le, oke = slot_loss(te, heads, pr, ids, tg, seen, pointing)
             lc, okc = SL.cell_loss(heads, seen[:, 0], SL.cell_targets(scenes))
-            (2 * le + a.cells * lc).backward()
+            (2 * le + a.cells * lc + a.pointing * pointing[0]).backward()
         for o in opts:
             o.step()
             o.zero_grad(set_to_none=True)
         if (step + 1) % 20 == 0:
             right = lambda ok: f"{ok.all(1).float().mean():.2f} each {ok.float().mean():.4f}"
-            print(f"{step + 1} {time.time() - t0:.0f}s t2i {lt.item():.4f} all {right(okt)} | edit {le.item():.4f} all {right(oke)}"
+            print(f"{step + 1} {time.time() - t0:.0f}s t2i {lt.item():.4f} all {right(okt)} | edit {le.item():.4f} all {right(oke)} means {oke[tg[:, 20] > 0, 20].float().mean():.2f} points {pointing[1]:.2f}"
                   f" | cells {lc.item():.3f} {' '.join(f'{x:.2f}' for x in okc.tolist())}", flush=True)
         if (step + 1) % 100 == 0 or step + 1 == a.steps:
             save(a, te, heads, opts, step + 1)
