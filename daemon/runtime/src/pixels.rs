@@ -111,7 +111,7 @@ pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopTok
     let hash = Some(hash(&bytes));
     let image =
         EncodedImage { format: plan.output_format, width: scaled.width(), height: scaled.height(), hash, bytes };
-    Ok(ResultImage { index, seed: plan.seed.wrapping_add(u64::from(index)), image })
+    Ok(ResultImage { index, seed: plan.seed_of(index), image })
 }
 
 /// A preview as the policy asks for it; its number is given where it is shown.

@@ -115,6 +115,7 @@ fn plan(ask: &Ask) -> Plan {
         prompt: ask.prompt.to_owned(),
         negative_prompt: String::new(),
         seed: 7,
+        seeds: Vec::new(),
         working: Size { width: 64, height: 64 },
         output: Size { width: 64, height: 64 },
         steps: STEPS,
@@ -140,6 +141,7 @@ fn request(ask: &Ask) -> GenerationRequest {
         guidance_scale: None,
         image_guidance_scale: None,
         seed: ask.seed,
+        seeds: Vec::new(),
         num_images: Some(ask.images),
         output_format: ImageFormat::Png,
     }

@@ -51,6 +51,7 @@ pub(super) fn request(prompt: &str, image: Option<BlobHash>) -> GenerationReques
         guidance_scale: Some(0.1),
         image_guidance_scale: None,
         seed: Some(u64::MAX),
+        seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
     }
@@ -64,6 +65,7 @@ fn plan(request: &GenerationRequest) -> Plan {
         prompt: request.prompt.clone(),
         negative_prompt: String::new(),
         seed: u64::MAX,
+        seeds: Vec::new(),
         working: size,
         output: size,
         steps: 2,

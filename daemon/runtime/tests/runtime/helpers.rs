@@ -55,6 +55,7 @@ pub(crate) fn request(prompt: &str) -> GenerationRequest {
         guidance_scale: None,
         image_guidance_scale: None,
         seed: Some(7),
+        seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
     }

@@ -55,7 +55,6 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
 fn refuse(check: &mut Check, spec: &v1::GenerationSpec) {
     let given = [
         ("spec.selection", spec.selection.is_some()),
-        ("spec.seeds", !spec.seeds.is_empty()),
         ("spec.contact_sheet", spec.contact_sheet.is_some()),
         ("spec.whole_canvas", spec.whole_canvas == v1::WholeCanvas::Tiled as i32),
         ("spec.output_format", spec.output_format == v1::ImageFormat::Raw as i32),
