@@ -109,6 +109,9 @@ pub struct GenerationRequest {
     pub loras: Vec<LoraUse>,
     /// Seed; `None`: the daemon draws one.
     pub seed: Option<u64>,
+    /// Seeds of the pictures, each one picture, in place of `seed` and `num_images`; empty: those say.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
     /// Number of pictures; `None`: 1.
     pub num_images: Option<u32>,
     /// Encoding of the result.

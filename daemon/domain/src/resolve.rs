@@ -23,8 +23,11 @@ pub struct Plan {
     pub prompt: String,
     /// The negative prompt; empty when not given.
     pub negative_prompt: String,
-    /// Seed of the first picture; picture i has `seed + i`, wrapping.
+    /// Seed of the first picture; picture i has `seed + i`, wrapping, unless there are `seeds`.
     pub seed: u64,
+    /// Seeds of the pictures when a list was asked for, else empty.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
     /// Size at which the model works, multiples of 16.
     pub working: Size,
     /// Size of the result.
@@ -52,13 +55,19 @@ impl Plan {
         self.num_images == 0
     }
 
+    /// Seed of picture `index`: alone it gives the same picture to the bit.
+    pub fn seed_of(&self, index: u32) -> u64 {
+        let listed = usize::try_from(index).ok().and_then(|index| self.seeds.get(index));
+        listed.copied().unwrap_or_else(|| self.seed.wrapping_add(u64::from(index)))
+    }
+
     /// The denoiser's part of the plan for picture `index`, without the files of its LoRAs.
     pub fn denoise_spec(&self, index: u32) -> DenoiseSpec {
         DenoiseSpec {
             size: self.working,
             steps: self.steps,
             sigmas: self.sigmas.clone(),
-            seed: self.seed.wrapping_add(u64::from(index)),
+            seed: self.seed_of(index),
             guidance: self.guidance,
             edit: self.mode == Mode::Edit,
             loras: Vec::new(),
@@ -105,10 +114,8 @@ fn settle(
     let (steps, sigmas) = check.schedule(request, model);
     let guidance = check.guidance(request, model);
     check.loras(request);
-    let num_images = match drawn_seed {
-        Some(_) => check.range("spec.num_images", request.num_images.unwrap_or(1), 1, MAX_NUM_IMAGES),
-        None => 0,
-    };
+    let asked_images = check.pictures(request);
+    let num_images = if drawn_seed.is_some() { asked_images } else { 0 };
     let (working, output) = check.sizes(request, model, source.filter(|_| mode == Mode::Edit));
     if !check.violations.is_empty() {
         return Err(Error::fields(Reason::InvalidRequest, check.violations));
@@ -118,7 +125,8 @@ fn settle(
         model: model.name.clone(),
         prompt: request.prompt.clone(),
         negative_prompt: request.negative_prompt.clone(),
-        seed: request.seed.or(drawn_seed).unwrap_or(0),
+        seed: request.seeds.first().copied().or(request.seed).or(drawn_seed).unwrap_or(0),
+        seeds: request.seeds.clone(),
         working,
         output,
         steps,
@@ -179,6 +187,21 @@ impl Check {
                 self.wrong(field, format!("contains {token}, which stands for a picture inside the model: remove it"));
             }
         }
+    }
+
+    /// Number of pictures, by a list of seeds or by itself.
+    fn pictures(&mut self, request: &GenerationRequest) -> u32 {
+        if request.seeds.is_empty() {
+            return self.range("spec.num_images", request.num_images.unwrap_or(1), 1, MAX_NUM_IMAGES);
+        }
+        if request.seed.is_some() || request.num_images.is_some() {
+            self.wrong("spec.seeds", "is set beside `seed` or `num_images`: the list says both");
+        }
+        let count = u32::try_from(request.seeds.len()).unwrap_or(u32::MAX);
+        if count > MAX_NUM_IMAGES {
+            self.wrong("spec.seeds", format!("has {count} seeds, {MAX_NUM_IMAGES} are allowed"));
+        }
+        count
     }
 
     fn schedule(&mut self, request: &GenerationRequest, model: &ModelInfo) -> (u32, Vec<f32>) {

@@ -38,6 +38,7 @@ fn request() -> GenerationRequest {
         image_guidance_scale: None,
         loras: Vec::new(),
         seed: None,
+        seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
     }
@@ -135,6 +136,10 @@ fn a_picture_and_the_mode_must_agree() {
 
 #[test]
 fn seeds_of_a_batch_wrap() {
+    let asked = GenerationRequest { seed: None, seeds: vec![9, 9, 2], num_images: None, ..request() };
+    let plan = resolve(&asked, &model(), None, 5).unwrap();
+    assert_eq!((plan.num_images, plan.seed), (3, 9));
+    assert_eq!([0, 1, 2].map(|index| plan.denoise_spec(index).seed), [9, 9, 2]);
     let asked = GenerationRequest { seed: Some(u64::MAX), num_images: Some(2), ..request() };
     let plan = resolve(&asked, &model(), None, 0).unwrap();
     assert_eq!(plan.denoise_spec(1).seed, 0);

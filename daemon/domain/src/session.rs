@@ -168,7 +168,12 @@ impl SessionEdit {
             image_guidance_scale: new.image_guidance_scale.or(old.image_guidance_scale),
             loras: if new.loras.is_empty() { old.loras } else { new.loras },
             seed: new.seed,
-            num_images: new.num_images.or(old.num_images),
+            num_images: match new.seeds.is_empty() {
+                // As many as before, when a list said how many.
+                true => new.num_images.or(old.num_images).or(u32::try_from(old.seeds.len()).ok().filter(|n| *n > 0)),
+                false => new.num_images,
+            },
+            seeds: new.seeds,
             output_format: self.output_format.unwrap_or(old.output_format),
         }
     }

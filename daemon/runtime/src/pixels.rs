@@ -110,7 +110,7 @@ pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopTok
     let bytes: Arc<[u8]> = easel_imaging::encode(&scaled, plan.output_format)?.into();
     let hash = Some(hash(&bytes));
     let image = EncodedImage::new(plan.output_format, (scaled.width(), scaled.height()), hash, bytes);
-    Ok(ResultImage { index, seed: plan.seed.wrapping_add(u64::from(index)), image })
+    Ok(ResultImage { index, seed: plan.seed_of(index), image })
 }
 
 /// A preview as the policy asks for it; its number is given where it is shown.

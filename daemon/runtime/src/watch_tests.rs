@@ -22,6 +22,7 @@ fn snapshot(sequence: u64, state: State) -> Snapshot {
         sigmas: Vec::new(),
         guidance: None,
         loras: Vec::new(),
+        seeds: Vec::new(),
         num_images: 1,
         output_format: ImageFormat::Png,
         notes: Vec::new(),

@@ -207,6 +207,20 @@ impl Lora {
     }
 }
 
+/// A list of such numbers.
+mod wide_list {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(numbers: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(numbers.iter().map(u64::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Step {
     model: String,
@@ -216,6 +230,9 @@ struct Step {
     source: Option<String>,
     #[serde(with = "wide")]
     seed: u64,
+    /// Seeds when a list was asked for, as text like `seed`; files of before have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "wide_list")]
+    seeds: Vec<u64>,
     asked_width: Option<u32>,
     asked_height: Option<u32>,
     asked_steps: Option<u32>,
@@ -249,6 +266,7 @@ impl Step {
             prompt: spec.prompt,
             negative_prompt: spec.negative_prompt,
             seed: resolved.seed,
+            seeds: spec.seeds,
             asked_width: spec.width,
             asked_height: spec.height,
             asked_steps: spec.num_inference_steps,
@@ -287,7 +305,8 @@ impl Step {
             guidance_scale: self.asked_guidance_scale,
             image_guidance_scale: self.asked_image_guidance_scale,
             loras: self.loras.iter().map(Lora::asked).collect(),
-            seed: Some(self.seed),
+            seed: self.seeds.is_empty().then_some(self.seed),
+            seeds: self.seeds.clone(),
             num_images: self.asked_images,
             output_format: self.output_format,
             ..Default::default()
@@ -296,6 +315,7 @@ impl Step {
             mode: mode.into(),
             model: self.model,
             seed: self.seed,
+            seeds: self.seeds,
             working_width: self.working_width,
             working_height: self.working_height,
             width: self.width,
@@ -360,7 +380,13 @@ mod tests {
             result: Some(v1::Image { sha256: "cd".into(), width: 7, height: 8, ..Default::default() }),
             easel_version: "1".into(),
         };
-        let replay = v1::Replay { format_version: 1, name: "s".into(), steps: vec![step], ..Default::default() };
+        let mut listed = step.clone();
+        let seeds = vec![u64::MAX, 3];
+        listed.resolved.as_mut().expect("it is set").seeds = seeds.clone();
+        let spec = listed.spec.as_mut().expect("it is set");
+        (spec.seed, spec.seeds) = (None, seeds);
+        let steps = vec![step, listed];
+        let replay = v1::Replay { format_version: 1, name: "s".into(), steps, ..Default::default() };
         let file = ReplayFile { replay, pictures: [("ab".to_owned(), vec![0, 255, 7])].into() };
         assert_eq!(ReplayFile::from_json(&file.to_json()).expect("readable"), file);
         assert_eq!(hashes(&file.replay).into_iter().collect::<Vec<_>>(), ["ab", "cd"]);

@@ -109,6 +109,12 @@ impl GenerationBuilder {
         self
     }
 
+    /// Seeds of the pictures, 1 to 16, each one picture; in place of [`seed`](Self::seed) and [`num_images`](Self::num_images).
+    pub fn seeds(mut self, seeds: impl Into<Vec<u64>>) -> Self {
+        self.spec.seeds = seeds.into();
+        self
+    }
+
     /// Number of pictures, 1 to 16; picture i has the seed `seed + i`.
     pub fn num_images(mut self, count: u32) -> Self {
         self.spec.num_images = Some(count);

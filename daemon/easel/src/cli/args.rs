@@ -380,6 +380,9 @@ pub(crate) struct PictureArgs {
     /// Seed of the noise; the same seed makes the same picture [default: random]
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
+    /// Seeds of several pictures, as in 7,8,9: each is the same picture that its seed makes alone
+    #[arg(long, value_name = "SEED,...", value_delimiter = ',', conflicts_with_all = ["seed", "num_images"])]
+    pub(crate) seeds: Vec<u64>,
     /// Size in pixels, rounded to multiples of 16 [default: the model's, or the source's]
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     pub(crate) size: Option<(u32, u32)>,

@@ -59,6 +59,9 @@ fn with_options(mut request: GenerationBuilder, args: &PictureArgs, files: &File
     if let Some(seed) = args.seed {
         request = request.seed(seed);
     }
+    if !args.seeds.is_empty() {
+        request = request.seeds(args.seeds.clone());
+    }
     if let Some((width, height)) = args.size {
         request = request.size(width, height);
     }

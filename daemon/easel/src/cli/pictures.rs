@@ -28,13 +28,14 @@ impl Files {
     pub(super) fn check(args: &PictureArgs, json: bool) -> Result<Self, Failure> {
         let usage = |message: &str| Err(Failure::new(Exit::Usage, message));
         let output = (args.output.as_os_str() != "-").then(|| args.output.clone());
-        let count = args.num_images.unwrap_or(1);
+        let listed = u32::try_from(args.seeds.len()).unwrap_or(u32::MAX);
+        let count = args.num_images.unwrap_or(listed.max(1));
         if output.is_none() {
             if json {
                 return usage("--json and -o - would both write to standard output: give a file");
             }
             if count > 1 {
-                return usage("standard output takes one picture: give a file, or leave --num-images out");
+                return usage("standard output takes one picture: give a file, or leave --num-images and --seeds out");
             }
             if std::io::stdout().is_terminal() && !args.force {
                 return usage("standard output is a terminal, which shows no pictures: give a file, or --force");

@@ -286,7 +286,9 @@ fn request_of(
     if request.prompt.is_empty() {
         request.prompt = session.draft.instruction;
     }
-    request.seed = request.seed.or(session.draft.seed);
+    if request.seeds.is_empty() {
+        request.seed = request.seed.or(session.draft.seed);
+    }
     let base = edit.revision.or(session.head).filter(|_| request.mode != Some(Mode::Generate));
     match base {
         Some(base) => {

@@ -19,7 +19,7 @@ impl Core {
             return None;
         }
         // Without a seed each one is another.
-        (new.request.seed.is_some() && *request == new.request).then(|| id.clone())
+        ((new.request.seed.is_some() || !new.request.seeds.is_empty()) && *request == new.request).then(|| id.clone())
     }
 
     /// The live edits that a new one replaces.

@@ -115,6 +115,7 @@ fn plan(ask: &Ask) -> Plan {
         prompt: ask.prompt.to_owned(),
         negative_prompt: String::new(),
         seed: 7,
+        seeds: Vec::new(),
         working: Size { width: 64, height: 64 },
         output: Size { width: 64, height: 64 },
         steps: STEPS,
@@ -142,6 +143,7 @@ fn request(ask: &Ask) -> GenerationRequest {
         image_guidance_scale: None,
         loras: Vec::new(),
         seed: ask.seed,
+        seeds: Vec::new(),
         num_images: Some(ask.images),
         output_format: ImageFormat::Png,
     }

@@ -18,7 +18,7 @@ impl Store {
         let steps = line.iter().filter_map(|revision| {
             let made = revision.made.clone()?;
             let mut request = made.request;
-            request.seed = Some(made.plan.seed);
+            request.seed = made.plan.seeds.is_empty().then_some(made.plan.seed);
             let (plan, image_index, version) = (made.plan, made.image_index, made.version);
             Some(ReplayStep { request, plan, image_index, result: picture(revision), version })
         });

@@ -52,6 +52,7 @@ pub(super) fn request(prompt: &str, image: Option<BlobHash>) -> GenerationReques
         image_guidance_scale: None,
         loras: Vec::new(),
         seed: Some(u64::MAX),
+        seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
     }
@@ -65,6 +66,7 @@ fn plan(request: &GenerationRequest) -> Plan {
         prompt: request.prompt.clone(),
         negative_prompt: String::new(),
         seed: u64::MAX,
+        seeds: Vec::new(),
         working: size,
         output: size,
         steps: 2,

@@ -56,6 +56,7 @@ pub(crate) fn request(prompt: &str) -> GenerationRequest {
         image_guidance_scale: None,
         loras: Vec::new(),
         seed: Some(7),
+        seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
     }

@@ -50,6 +50,11 @@ async fn a_seed_means_the_same_picture_alone_and_in_a_row() {
     let alone = make(&runtime, easel_domain::GenerationRequest { seed: Some(8), ..request("a boat") }).await;
     assert_eq!(alone.images[0].image.bytes, row.images[1].image.bytes);
     assert_ne!(alone.images[0].image.bytes, row.images[0].image.bytes);
+    let list = easel_domain::GenerationRequest { seed: None, seeds: vec![9, 8, 9], ..request("a boat") };
+    let list = make(&runtime, list).await;
+    assert_eq!(list.images.iter().map(|image| image.seed).collect::<Vec<_>>(), [9, 8, 9]);
+    assert_eq!(list.images[1].image.bytes, alone.images[0].image.bytes);
+    assert!([0, 2].into_iter().all(|at| list.images[at].image.bytes == row.images[2].image.bytes));
 }
 
 #[tokio::test]

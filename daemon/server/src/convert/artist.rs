@@ -55,10 +55,11 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
 fn refuse(check: &mut Check, spec: &v1::GenerationSpec) {
     let given = [
         ("spec.selection", spec.selection.is_some()),
-        ("spec.seeds", !spec.seeds.is_empty()),
         ("spec.contact_sheet", spec.contact_sheet.is_some()),
         ("spec.whole_canvas", spec.whole_canvas == v1::WholeCanvas::Tiled as i32),
         ("spec.output_format", spec.output_format == v1::ImageFormat::Raw as i32),
+        ("spec.provenance", spec.provenance == v1::Provenance::Embed as i32),
+        ("spec.output_pixels", spec.output_pixels == v1::OutputPixels::AsSource as i32),
     ];
     for (field, _) in given.iter().filter(|(_, given)| *given) {
         check.wrong(*field, "is not carried out by this version of the daemon: leave it out");

@@ -109,6 +109,7 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         mode: names::wire_mode(plan.mode).into(),
         model: plan.model.clone(),
         seed: plan.seed,
+        seeds: plan.seeds.clone(),
         working_width: plan.working.width,
         working_height: plan.working.height,
         width: plan.output.width,

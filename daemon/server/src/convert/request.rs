@@ -89,6 +89,7 @@ pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (Genera
         image_guidance_scale: spec.image_guidance_scale,
         loras,
         seed: spec.seed,
+        seeds: spec.seeds,
         num_images: spec.num_images,
         output_format: image_format(check, "spec.output_format", spec.output_format, ImageFormat::Png),
     };

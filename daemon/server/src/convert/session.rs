@@ -246,7 +246,8 @@ fn spec(request: &GenerationRequest, plan: &Plan) -> v1::GenerationSpec {
         guidance_scale: request.guidance_scale,
         image_guidance_scale: request.image_guidance_scale,
         loras: request.loras.iter().map(wire_lora).collect(),
-        seed: Some(plan.seed),
+        seed: plan.seeds.is_empty().then_some(plan.seed),
+        seeds: plan.seeds.clone(),
         num_images: request.num_images,
         output_format: names::wire_format(request.output_format).into(),
         ..v1::GenerationSpec::default()
@@ -350,6 +351,7 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
         prompt: request.prompt.clone(),
         negative_prompt: request.negative_prompt.clone(),
         seed: resolved.seed,
+        seeds: request.seeds.clone(),
         working: Size { width: resolved.working_width, height: resolved.working_height },
         output: Size { width: resolved.width, height: resolved.height },
         steps: resolved.num_inference_steps,
