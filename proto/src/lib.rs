@@ -12,4 +12,4 @@ pub mod v1 {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/easel_descriptor.bin"));
 
 /// Version of the protocol; grows by one when something is added, see `GetVersionResponse`.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

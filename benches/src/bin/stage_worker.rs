@@ -83,7 +83,15 @@ impl Worker {
         embeds: &Embeds,
         image: &<DreamLiteEngine as Engine>::Latents,
     ) -> Result<engine::Denoising> {
-        let spec = DenoiseSpec { size, steps: STEPS, sigmas: Vec::new(), seed: 0, guidance: None, edit: true };
+        let spec = DenoiseSpec {
+            size,
+            steps: STEPS,
+            sigmas: Vec::new(),
+            seed: 0,
+            guidance: None,
+            edit: true,
+            loras: Vec::new(),
+        };
         let mut state = self.denoiser.begin(&spec, embeds, Some(image)).map_err(failed)?;
         for _ in 0..count {
             self.denoiser.step(&mut state, &self.control).map_err(failed)?;

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::{Error, Guidance, KeptCache, Mode, ModelInfo, Plan, Reused, RgbImage, Size, limits};
+use crate::{
+    BlobHash, Error, Guidance, KeptCache, LoraBytes, LoraInfo, LoraSource, Mode, ModelInfo, Plan, Reason, Reused,
+    RgbImage, Size, limits,
+};
 
 /// Why a stage stopped early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +136,8 @@ pub struct DenoiseSpec {
     pub guidance: Option<Guidance>,
     /// True when there is a source picture.
     pub edit: bool,
+    /// LoRAs, added together; their files have been checked for the model.
+    pub loras: Vec<LoraSource>,
 }
 
 /// The Qwen3-VL encoder: prompt (and source picture) to `prompt_embeds`.
@@ -259,6 +264,23 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Drops what the networks of a model (`None`: of all) keep; bytes that this frees. Work under way is not disturbed.
     fn clear_kept(&self, model: Option<&str>) -> u64;
+
+    /// The LoRAs of the configured folder, by name, with the models that each fits. Fails with `Internal` when the folder cannot
+    /// be read.
+    fn loras(&self) -> Result<Vec<LoraInfo>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// A LoRA of the configured folder. Fails with `LoraNotFound`.
+    fn find_lora(&self, name: &str) -> Result<(BlobHash, LoraBytes), Error> {
+        let what = format!("there is no LoRA named {name:?}: no folder of LoRAs is configured");
+        Err(Error::new(Reason::LoraNotFound, what).about("lora", name))
+    }
+
+    /// Checks that a LoRA fits the denoiser of a model. Fails with `LoraInvalid`, `LoraMismatch` or `ModelNotFound`.
+    fn check_lora(&self, _model: &str, _lora: &LoraSource) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Where the stages compute: encoder, denoiser, VAE.
     fn devices(&self) -> [DeviceKind; 3];

@@ -94,13 +94,19 @@ pub enum Reason {
     StoreReadOnly,
     /// The database of the state folder is damaged.
     StoreDamaged,
+    /// The LoRA does not exist.
+    LoraNotFound,
+    /// The file is no LoRA, or one of a kind that is not supported.
+    LoraInvalid,
+    /// The LoRA was made for another model: names, ranks or shapes do not fit.
+    LoraMismatch,
     /// Anything else that is our mistake.
     Internal,
 }
 
 impl Reason {
     /// Every reason, for reading them back.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 41] = [
         Self::InvalidRequest,
         Self::InvalidImage,
         Self::ImageTooLarge,
@@ -138,6 +144,9 @@ impl Reason {
         Self::DiskFull,
         Self::StoreReadOnly,
         Self::StoreDamaged,
+        Self::LoraNotFound,
+        Self::LoraInvalid,
+        Self::LoraMismatch,
         Self::Internal,
     ];
 
@@ -186,6 +195,9 @@ impl Reason {
             Self::DiskFull => "DISK_FULL",
             Self::StoreReadOnly => "STORE_READ_ONLY",
             Self::StoreDamaged => "STORE_DAMAGED",
+            Self::LoraNotFound => "LORA_NOT_FOUND",
+            Self::LoraInvalid => "LORA_INVALID",
+            Self::LoraMismatch => "LORA_MISMATCH",
             Self::Internal => "INTERNAL",
         }
     }

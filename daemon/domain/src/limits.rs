@@ -64,6 +64,34 @@ pub const MAX_NUM_INFERENCE_STEPS: u32 = 100;
 /// Guidance scales.
 pub const MAX_GUIDANCE_SCALE: f32 = 30.0;
 
+/// LoRAs of one generation.
+pub const MAX_LORAS: usize = 8;
+
+/// Largest weight of a LoRA, and smallest with a minus.
+pub const MAX_LORA_WEIGHT: f32 = 4.0;
+
+/// Bytes of the name of a LoRA.
+pub const MAX_LORA_NAME_BYTES: usize = 128;
+
+/// Bytes of a file of a LoRA: as large as a blob may be; all linear layers of the published U-Net at rank 64 are 110 MiB in f32.
+pub const MAX_LORA_BYTES: u64 = MAX_BLOB_BYTES;
+
+/// Tensors of a file of a LoRA: three for each of the 420 layers of the published U-Net that can be adapted, and room.
+pub const MAX_LORA_TENSORS: usize = 8192;
+
+/// Rank of one layer of a LoRA. PEFT asks for one rank for each channel of a depthwise convolution, of which the published
+/// U-Net has up to 3,584.
+pub const MAX_LORA_RANK: usize = 4096;
+
+/// Bytes of LoRAs that are kept between generations, as f32: a few of the usual rank.
+pub const LORA_CACHE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Files of the folder of LoRAs that are listed.
+pub const MAX_LISTED_LORAS: usize = 1000;
+
+/// Names that an error lists before it only counts.
+pub const MAX_NAMED_KEYS: usize = 4;
+
 /// Pictures of one generation.
 pub const MAX_NUM_IMAGES: u32 = 16;
 
@@ -235,6 +263,29 @@ pub const MAX_CLIENT_GENERATIONS: usize = MAX_QUEUED_GENERATIONS / 2;
 
 /// Bytes of the name that a client gives itself.
 pub const MAX_CLIENT_NAME_BYTES: usize = 128;
+
+/// Pixels by which a selection may grow, be feathered or blend, each: a disc of this radius costs about 2,000 operations for a pixel
+/// of the mask, a few seconds for a canvas of 24 megapixels.
+pub const MAX_SELECTION_EDGE_PX: u32 = 512;
+
+/// Pixels of context around a selection on each side.
+pub const MAX_PADDING_PX: u32 = 4096;
+
+/// How many times larger a crop may become for the model: a tiny selection takes more of its surroundings instead.
+pub const MAX_CROP_ENLARGEMENT: u32 = 4;
+
+/// Tiles of one canvas: 8 x 8 of 1024 pixels are 64 megapixels, the largest source.
+pub const MAX_TILES: usize = 64;
+
+/// Bytes of an embedded ICC profile; printers' profiles with large tables have 1 to 3 MiB.
+pub const MAX_ICC_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of the parameters in a file, in ASCII with JSON's escapes: two prompts of four-byte characters have three times their
+/// `MAX_PROMPT_BYTES`, 48 KiB; a segment of a JPEG ends at 64 KiB.
+pub const MAX_PARAMETERS_BYTES: usize = 60 * 1024;
+
+/// Pixels of a contact sheet's longest edge.
+pub const MAX_SHEET_EDGE_PX: u32 = 4096;
 
 const _: () = assert!(MAX_UNSYNCED_EVENTS < MAX_KEPT_EVENTS as u64);
 const _: () = assert!(MIN_STORE_QUOTA_BYTES <= DEFAULT_STORE_QUOTA_BYTES);

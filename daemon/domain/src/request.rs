@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlobHash, RequestId};
+use crate::{BlobHash, LoraUse, RequestId};
 
 /// What kind of work is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,6 +104,9 @@ pub struct GenerationRequest {
     pub guidance_scale: Option<f32>,
     /// Strength of the source picture.
     pub image_guidance_scale: Option<f32>,
+    /// LoRAs, added together.
+    #[serde(default)]
+    pub loras: Vec<LoraUse>,
     /// Seed; `None`: the daemon draws one.
     pub seed: Option<u64>,
     /// Number of pictures; `None`: 1.

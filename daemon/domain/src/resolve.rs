@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::DenoiseSpec;
 use crate::limits::{
-    MAX_EDGE_PX, MAX_GUIDANCE_SCALE, MAX_NUM_IMAGES, MAX_NUM_INFERENCE_STEPS, MAX_OUTPUT_PIXELS, MAX_PROMPT_BYTES,
-    SIZE_MULTIPLE_PX,
+    MAX_EDGE_PX, MAX_GUIDANCE_SCALE, MAX_LORA_NAME_BYTES, MAX_LORA_WEIGHT, MAX_LORAS, MAX_NUM_IMAGES,
+    MAX_NUM_INFERENCE_STEPS, MAX_OUTPUT_PIXELS, MAX_PROMPT_BYTES, SIZE_MULTIPLE_PX,
 };
-use crate::{Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, Mode, ModelInfo, Reason, Size};
+use crate::lora::is_lora_name;
+use crate::{
+    Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, LoraId, Mode, ModelInfo, PlannedLora, Reason, Size,
+};
 
 /// Everything about a generation that is settled before work begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +35,9 @@ pub struct Plan {
     pub sigmas: Vec<f32>,
     /// Strengths; `None` for a model without guidance.
     pub guidance: Option<Guidance>,
+    /// LoRAs, added together. Their content is settled by whoever finds their files.
+    #[serde(default)]
+    pub loras: Vec<PlannedLora>,
     /// Number of pictures; 0: only read prompt and source for later, see [`resolve_preparation`].
     pub num_images: u32,
     /// Encoding of the result.
@@ -46,7 +52,7 @@ impl Plan {
         self.num_images == 0
     }
 
-    /// The denoiser's part of the plan for picture `index`.
+    /// The denoiser's part of the plan for picture `index`, without the files of its LoRAs.
     pub fn denoise_spec(&self, index: u32) -> DenoiseSpec {
         DenoiseSpec {
             size: self.working,
@@ -55,6 +61,7 @@ impl Plan {
             seed: self.seed.wrapping_add(u64::from(index)),
             guidance: self.guidance,
             edit: self.mode == Mode::Edit,
+            loras: Vec::new(),
         }
     }
 }
@@ -97,6 +104,7 @@ fn settle(
     check.prompts(request);
     let (steps, sigmas) = check.schedule(request, model);
     let guidance = check.guidance(request, model);
+    check.loras(request);
     let num_images = match drawn_seed {
         Some(_) => check.range("spec.num_images", request.num_images.unwrap_or(1), 1, MAX_NUM_IMAGES),
         None => 0,
@@ -116,6 +124,7 @@ fn settle(
         steps,
         sigmas,
         guidance,
+        loras: Vec::new(),
         num_images,
         output_format: request.output_format,
         notes: check.notes,
@@ -223,6 +232,30 @@ impl Check {
             guidance_scale: request.guidance_scale.unwrap_or(default.guidance_scale),
             image_guidance_scale: request.image_guidance_scale.unwrap_or(default.image_guidance_scale),
         })
+    }
+
+    fn loras(&mut self, request: &GenerationRequest) {
+        if request.loras.len() > MAX_LORAS {
+            let count = request.loras.len();
+            return self.wrong("spec.loras", format!("{count} are given, {MAX_LORAS} are allowed"));
+        }
+        for (i, lora) in request.loras.iter().enumerate() {
+            if !(-MAX_LORA_WEIGHT..=MAX_LORA_WEIGHT).contains(&lora.weight) {
+                let what = format!("must be a number from -{MAX_LORA_WEIGHT} to {MAX_LORA_WEIGHT}");
+                self.wrong(format!("spec.loras[{i}].weight"), what);
+            }
+            if let LoraId::Name(name) = &lora.id
+                && !is_lora_name(name)
+            {
+                let what = format!(
+                    "must have 1 to {MAX_LORA_NAME_BYTES} characters out of A-Z a-z 0-9 . _ -: the name of a file in the folder of LoRAs, without .safetensors"
+                );
+                self.wrong(format!("spec.loras[{i}].name"), what);
+            }
+            if request.loras[..i].iter().any(|other| other.id == lora.id) {
+                self.wrong(format!("spec.loras[{i}]"), "is named twice: give it once with the sum of the weights");
+            }
+        }
     }
 
     /// Working size and size of the result.

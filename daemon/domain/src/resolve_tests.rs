@@ -1,7 +1,7 @@
 //! Tests of resolving: defaults, rounding, and that every wrong field is named.
 
 use super::*;
-use crate::{BlobHash, Pipeline};
+use crate::{BlobHash, LoraUse, Pipeline};
 
 fn model() -> ModelInfo {
     ModelInfo {
@@ -36,6 +36,7 @@ fn request() -> GenerationRequest {
         sigmas: Vec::new(),
         guidance_scale: None,
         image_guidance_scale: None,
+        loras: Vec::new(),
         seed: None,
         num_images: None,
         output_format: ImageFormat::Png,
@@ -148,4 +149,20 @@ fn a_preparation_needs_no_prompt_and_draws_nothing() {
     let wrong = GenerationRequest { prompt: "<|image_pad|>".to_owned(), ..request() };
     let error = resolve_preparation(&wrong, &model(), None).expect_err("what the encoder cannot read is refused");
     assert_eq!(fields(&error), ["spec.prompt"]);
+}
+
+#[test]
+fn loras_are_bounded_and_named_once() {
+    let lora = |name: &str, weight| LoraUse { id: LoraId::Name(name.into()), weight };
+    let asked = GenerationRequest {
+        loras: vec![lora("a", 4.5), lora("../a", 1.0), lora("b", f32::NAN), lora("b", 1.0), lora("c-1.x_2", -4.0)],
+        ..request()
+    };
+    let error = resolve(&asked, &model(), None, 1).expect_err("four are wrong");
+    let fields: Vec<_> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["spec.loras[0].weight", "spec.loras[1].name", "spec.loras[2].weight", "spec.loras[3]"]);
+    let many = GenerationRequest { loras: (0..9).map(|i| lora(&i.to_string(), 1.0)).collect(), ..request() };
+    assert_eq!(resolve(&many, &model(), None, 1).expect_err("nine").violations[0].field, "spec.loras");
+    let right = GenerationRequest { loras: vec![lora("a", 0.0), lora("b", 4.0)], ..request() };
+    assert!(resolve(&right, &model(), None, 1).is_ok());
 }

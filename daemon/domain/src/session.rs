@@ -166,6 +166,7 @@ impl SessionEdit {
             sigmas: if new.sigmas.is_empty() && new.num_inference_steps.is_none() { old.sigmas } else { new.sigmas },
             guidance_scale: new.guidance_scale.or(old.guidance_scale),
             image_guidance_scale: new.image_guidance_scale.or(old.image_guidance_scale),
+            loras: if new.loras.is_empty() { old.loras } else { new.loras },
             seed: new.seed,
             num_images: new.num_images.or(old.num_images),
             output_format: self.output_format.unwrap_or(old.output_format),

@@ -6,6 +6,7 @@ mod cancel;
 mod follow;
 mod generate;
 mod interrupt;
+mod loras;
 mod models;
 mod pictures;
 #[cfg(feature = "dreamlite")]
@@ -21,6 +22,7 @@ pub(crate) use cache::cache;
 pub(crate) use cancel::cancel;
 pub(crate) use generate::{edit, generate};
 pub(crate) use interrupt::Interrupt;
+pub(crate) use loras::loras;
 pub(crate) use models::models;
 #[cfg(feature = "dreamlite")]
 pub(crate) use quantise::{quantise, selftest};

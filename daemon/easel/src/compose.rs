@@ -77,6 +77,7 @@ fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failu
         precisions,
         packs_large_encoders,
         prepared_dir: Some(settings.state_dir.join("prepared")),
+        lora_folder: Some(settings.lora_folder.clone()),
         digests_file: Some(settings.state_dir.join("digests.json")),
         ..engine::Settings::default()
     })

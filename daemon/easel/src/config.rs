@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) default_model: String,
     /// Checkpoint folders by name.
     pub(crate) models: BTreeMap<String, PathBuf>,
+    /// Folder of LoRAs that requests can name.
+    pub(crate) lora_folder: PathBuf,
     /// Edge at which the encoder sees the source picture, in pixels.
     pub(crate) condition_size: usize,
     /// Precision of the encoder; `auto`: by its size.

@@ -69,6 +69,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
         #[cfg(feature = "dreamlite")]
         Command::Selftest(args) => cli::selftest(context, &args),
         Command::Models { action } => cli::models(context, action).await,
+        Command::Loras => cli::loras(context).await,
         Command::Cache { action } => cli::cache(context, action).await,
         Command::Sessions { action } => cli::sessions(context, action).await,
         Command::Replay { file, tolerance } => cli::replay(context, &file, tolerance).await,

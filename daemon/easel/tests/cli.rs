@@ -1,5 +1,7 @@
 //! The real binary as a user runs it, with the drill engine: commands, exit codes, files, signals, daemon and client.
 
+#[path = "cli/base.rs"]
+mod base;
 #[path = "cli/sessions.rs"]
 mod sessions;
 #[path = "cli/world.rs"]

@@ -26,7 +26,7 @@ fn an_editor_and_a_viewer_see_one_session() {
         let session = easel.create_session("boats", None).await.expect("it is made");
         let mut editor = easel.open_session(&session.id).await.expect("it is there");
         let mut viewer = easel.watch_session(&session.id).await.expect("it is there");
-        let draft = proto::Draft { instruction: "a boat".to_owned(), seed: Some(7) };
+        let draft = proto::Draft { instruction: "a boat".to_owned(), seed: Some(7), selection: None };
         editor.draft(draft.clone()).await.expect("it is changed");
         let refused = editor.undo().await.expect_err("there is nothing to undo");
         assert_eq!(refused.reason, "SESSION_STATE");

@@ -2,7 +2,7 @@
 //! what it knew yesterday.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use easel_domain::BlobHash;
@@ -80,6 +80,22 @@ impl Digests {
         digests.ok_or_else(|| LoadError::NoWeights { component: COMPONENTS[0].into() })
     }
 
+    /// SHA-256 of a single file; reads it when it is not known.
+    pub(crate) fn of_file(&self, path: &Path) -> std::io::Result<BlobHash> {
+        let stamp = FileStamp::of(path)?;
+        if let Some(digest) = self.locked().get(&stamp) {
+            return Ok(*digest);
+        }
+        let mut hash = Sha256::new();
+        std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
+        let digest = BlobHash(hash.finalize().into());
+        if FileStamp::of(path)? == stamp {
+            self.locked().insert(stamp, digest);
+            self.keep();
+        }
+        Ok(digest)
+    }
+
     fn locked(&self) -> MutexGuard<'_, HashMap<FileStamp, BlobHash>> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,8 +146,6 @@ fn of_checkpoint(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     /// A checkpoint whose weights are empty safetensors files.

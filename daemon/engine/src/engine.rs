@@ -15,13 +15,17 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, KeptCache, ModelInfo, Network, Precision, Precisions, Reason};
+use easel_domain::limits::LORA_CACHE_BYTES;
+use easel_domain::{
+    BlobHash, Error, KeptCache, LoraBytes, LoraInfo, LoraSource, ModelInfo, Network, Precision, Precisions, Reason,
+};
 
 use crate::checkpoint::Checkpoint;
 use crate::conditioning;
 use crate::digests::Digests;
 use crate::embedded;
 use crate::error::EngineError;
+use crate::lora::{self, LoraFile};
 use crate::prepared::{self, Prepared};
 use crate::values::{Latents, PromptEmbeds, device_kind};
 use crate::weights::packing::Packing;
@@ -61,6 +65,8 @@ pub struct Settings {
     pub prepared_dir: Option<PathBuf>,
     /// File in which the digests of weight files are remembered; `None`: they are computed at every start.
     pub digests_file: Option<PathBuf>,
+    /// Folder of LoRAs that requests can name; `None`: there is none.
+    pub lora_folder: Option<PathBuf>,
 }
 
 /// How much is kept of canvases and prompts for the next generation, for each loaded network; 0: nothing.
@@ -73,11 +79,13 @@ pub struct Keep {
     pub prompt_bytes: u64,
     /// Latents of source pictures, in bytes: 256 KiB for a picture of 1024x1024.
     pub latents_bytes: u64,
+    /// LoRAs, in bytes, for all models together.
+    pub lora_bytes: u64,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { prefix_bytes: 256 << 20, prompt_bytes: 64 << 20, latents_bytes: 32 << 20 }
+        Self { prefix_bytes: 256 << 20, prompt_bytes: 64 << 20, latents_bytes: 32 << 20, lora_bytes: LORA_CACHE_BYTES }
     }
 }
 
@@ -86,6 +94,8 @@ pub struct DreamLiteEngine {
     registry: Registry,
     /// What is known of weight files.
     digests: Digests,
+    /// LoRAs that were read last.
+    loras: lora::Cache,
     settings: Settings,
     /// Takes the place of how the settings pack.
     audited: Option<Packing>,
@@ -102,7 +112,8 @@ impl DreamLiteEngine {
     /// An engine without models, for tests of single checkpoints; [`models`](Engine::models) is empty until one is added.
     pub fn empty(settings: Settings) -> Self {
         let digests = Digests::open(settings.digests_file.clone());
-        Self { registry: Registry::default(), digests, settings, audited: None }
+        let loras = lora::Cache::new(settings.keep.lora_bytes);
+        Self { registry: Registry::default(), digests, loras, settings, audited: None }
     }
 
     /// The same engine, whose networks are loaded in f32 with a packed twin beside each layer.
@@ -189,7 +200,8 @@ impl Engine for DreamLiteEngine {
         let model = self.registry.get(model)?;
         let pipeline = model.info.pipeline;
         let checkpoint = self.packed(&model, Network::Unet);
-        let loaded = Denoiser::load(&checkpoint, pipeline, &self.settings.devices.denoiser, model.residency.enter());
+        let device = &self.settings.devices.denoiser;
+        let loaded = Denoiser::load(&checkpoint, pipeline, device, &self.loras, model.residency.enter());
         Ok(loaded.map_err(EngineError::from)?)
     }
 
@@ -210,8 +222,25 @@ impl Engine for DreamLiteEngine {
 
     fn clear_kept(&self, model: Option<&str>) -> u64 {
         let models = self.registry.all();
+        let loras = if model.is_none() { self.loras.clear() } else { 0 };
         let named = models.iter().filter(|known| model.is_none_or(|name| known.info.name == name));
-        named.map(|model| model.kept.clear()).sum()
+        loras + named.map(|model| model.kept.clear()).sum::<u64>()
+    }
+
+    fn loras(&self) -> Result<Vec<LoraInfo>, Error> {
+        match &self.settings.lora_folder {
+            Some(folder) => lora::list(folder, &self.registry.targets()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn find_lora(&self, name: &str) -> Result<(BlobHash, LoraBytes), Error> {
+        lora::find(self.settings.lora_folder.as_deref(), name, &self.digests)
+    }
+
+    fn check_lora(&self, model: &str, source: &LoraSource) -> Result<(), Error> {
+        lora::check(&LoraFile::of(source), &self.registry.get(model)?.targets)
+            .map_err(|error| error.with("model", model))
     }
 
     fn devices(&self) -> [DeviceKind; 3] {

@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod engine;
 pub mod error;
 mod kept;
+pub mod lora;
 pub mod noise;
 pub mod ops;
 pub mod pass;

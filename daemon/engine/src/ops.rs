@@ -5,6 +5,7 @@ mod attention;
 mod causal;
 mod conv;
 mod linear;
+mod low_rank;
 mod norm;
 mod path;
 
@@ -14,6 +15,7 @@ pub use conv::{
     Conv2d, Pointwise, Use, depthwise_conv3x3, pointwise_conv, residual_convs, resize_nearest, upsample_conv3x3,
 };
 pub use linear::{Linear, Shared, gated_feed_forward, geglu};
+pub use low_rank::{LayerKind, LowRank, Slot, Target};
 pub use norm::{GroupNorm, LayerNorm, RmsNorm, group_norm, group_norm_silu, group_norm_silu_depthwise_conv3x3};
 pub use path::plainly;
 

@@ -176,6 +176,7 @@ fn denoise(
         seed: plan.seed.wrapping_add(at as u64),
         guidance: info.guidance,
         edit: false,
+        loras: Vec::new(),
     };
     let mut state = denoiser.begin(&spec, embeds, None)?;
     while state.done() < state.total() {

@@ -13,7 +13,8 @@ use candle_core::{Device, Tensor};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{LoadError, Result};
-use crate::ops::{self, Conv2d, GroupNorm, Linear, RmsNorm};
+use crate::lora::{Adapters, Filled, Targets};
+use crate::ops::{self, Conv2d, GroupNorm, Linear, RmsNorm, Slot};
 use crate::pass::Pass;
 use crate::weights::Weights;
 use blocks::{DownBlock, MidBlock, Surroundings, UpBlock};
@@ -41,6 +42,9 @@ pub struct UNet {
     parameters: u64,
     resident_bytes: u64,
     device: Device,
+    /// The places of all layers for what LoRAs add.
+    slots: Vec<(String, Slot)>,
+    targets: Targets,
 }
 
 struct TextProjection {
@@ -95,7 +99,7 @@ impl UNet {
         for (i, plan) in config.up.iter().enumerate() {
             up_blocks.push(UpBlock::load(&up.pp(i), plan, common, &mut slots)?);
         }
-        Ok(Self {
+        let mut unet = Self {
             conv_in: Conv2d::load(&weights.pp("conv_in"), [first, config.in_channels, config.conv_in_kernel], true)?,
             time_proj: sinusoids(first),
             time_embedding: TimestepEmbedding::load(&weights.pp("time_embedding"), first, common.time_embed_dim)?,
@@ -113,8 +117,25 @@ impl UNet {
             parameters: weights.parameters(),
             resident_bytes: weights.resident_bytes(),
             device: weights.device().clone(),
+            slots: Vec::new(),
+            targets: Targets::new(),
             config,
-        })
+        };
+        for (path, target, slot) in weights.slots() {
+            unet.targets.insert(path.clone(), target);
+            unet.slots.push((path, slot));
+        }
+        Ok(unet)
+    }
+
+    /// The layers that can be adapted.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Computes with `adapters` as long as the result lives. One at a time: the newest wins.
+    pub fn adapt(&self, adapters: &Adapters) -> Filled<'_> {
+        adapters.fill(&self.slots)
     }
 
     /// Its configuration.

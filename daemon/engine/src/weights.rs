@@ -7,13 +7,14 @@ pub mod packing;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 
 use crate::checkpoint::{Checkpoint, Entry, FileBytes, Format, read_header};
 use crate::error::LoadError;
+use crate::ops::{Slot, Target};
 use packing::Packing;
 
 /// File names without their endings, in the order in which they are looked for: diffusers, then transformers.
@@ -29,6 +30,8 @@ pub struct Weights {
     prefix: String,
     device: Device,
     packing: Packing,
+    /// The layers that were read and can be adapted, and their places.
+    slots: Arc<Mutex<Vec<(String, Target, Slot)>>>,
 }
 
 struct Store {
@@ -71,12 +74,28 @@ impl Weights {
     #[must_use]
     pub fn pp(&self, part: impl Display) -> Self {
         let prefix = if self.prefix.is_empty() { part.to_string() } else { format!("{}.{part}", self.prefix) };
-        Self { store: self.store.clone(), prefix, device: self.device.clone(), packing: self.packing.clone() }
+        Self { prefix, ..self.clone() }
     }
 
     /// The dotted name from which this walks on; empty at the root.
     pub fn path(&self) -> &str {
         &self.prefix
+    }
+
+    /// The place for what is added to the layer at this path.
+    pub(crate) fn slot(&self, target: Target) -> Slot {
+        let slot = Slot::default();
+        self.locked_slots().push((self.prefix.clone(), target, slot.clone()));
+        slot
+    }
+
+    /// The layers that were read so far and can be adapted, by their dotted names, and their places.
+    pub(crate) fn slots(&self) -> Vec<(String, Target, Slot)> {
+        self.locked_slots().clone()
+    }
+
+    fn locked_slots(&self) -> MutexGuard<'_, Vec<(String, Target, Slot)>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the tensors go.
@@ -202,7 +221,8 @@ impl Weights {
             store.files.push((file, bytes));
         }
         let packing = checkpoint.packing().clone();
-        Ok(Self { store: Arc::new(store), prefix: String::new(), device: device.clone(), packing })
+        let slots = Arc::default();
+        Ok(Self { store: Arc::new(store), prefix: String::new(), device: device.clone(), packing, slots })
     }
 }
 
@@ -263,7 +283,7 @@ impl Table {
 }
 
 /// Appends little-endian numbers as f32; exact for all three formats.
-fn widen(bytes: &[u8], format: Format, values: &mut Vec<f32>) {
+pub(crate) fn widen(bytes: &[u8], format: Format, values: &mut Vec<f32>) {
     let pair = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
     match format {
         Format::F32 => values.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),

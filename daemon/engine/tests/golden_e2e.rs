@@ -93,8 +93,15 @@ fn request(reference: &Reference, check: &Check<'_>, scale: u32) -> Result<Reque
     let mode = if edit { Mode::Edit } else { Mode::Generate };
     let encode = EncodeSpec { mode, prompt: text("prompt"), negative_prompt: text("negative"), image };
     let seed = inputs["seed"].as_u64().ok_or("the case has no seed")?;
-    let denoise =
-        DenoiseSpec { size, steps: number("steps").ok_or("no steps")?, sigmas: Vec::new(), seed, guidance, edit };
+    let denoise = DenoiseSpec {
+        size,
+        steps: number("steps").ok_or("no steps")?,
+        sigmas: Vec::new(),
+        seed,
+        guidance,
+        edit,
+        loras: Vec::new(),
+    };
     Ok(Request { encode, denoise })
 }
 

@@ -101,7 +101,15 @@ impl Stages {
         if let Some(source) = &source {
             near(&stored, "image_latents", source.tensor(), LATENTS_RELATIVE)?;
         }
-        let spec = DenoiseSpec { size, steps: index.steps, sigmas: Vec::new(), seed: item.seed, guidance: None, edit };
+        let spec = DenoiseSpec {
+            size,
+            steps: index.steps,
+            sigmas: Vec::new(),
+            seed: item.seed,
+            guidance: None,
+            edit,
+            loras: Vec::new(),
+        };
         let mut state = self.denoiser.begin(&spec, &embeds, source.as_ref()).map_err(text)?;
         let noise = apart(&stored["noise"], state.latents().tensor());
         if noise > NOISE_TOLERANCE {

@@ -76,7 +76,15 @@ impl Stages {
             EncodeSpec { mode, prompt: item.prompt.clone(), negative_prompt: String::new(), image: image.clone() };
         let (embeds, _) = self.encoder.encode(&spec, &control).expect("embeddings");
         let source = image.map(|image| self.vae.encode(&image, size, &control).expect("latents").0);
-        let spec = DenoiseSpec { size, steps: index.steps, sigmas: Vec::new(), seed: item.seed, guidance: None, edit };
+        let spec = DenoiseSpec {
+            size,
+            steps: index.steps,
+            sigmas: Vec::new(),
+            seed: item.seed,
+            guidance: None,
+            edit,
+            loras: Vec::new(),
+        };
         let mut state = self.denoiser.begin(&spec, &embeds, source.as_ref()).expect("noise");
         while state.done() < state.total() {
             self.denoiser.step(&mut state, &control).expect("a step");

@@ -5,10 +5,13 @@ mod colour;
 mod jpeg;
 mod orientation;
 
+pub(crate) use jpeg::{is_cmyk as jpeg_is_cmyk, is_complete as jpeg_is_complete};
+pub(crate) use orientation::of as orientation_of;
+
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
-use easel_domain::limits::{MAX_DECODE_BYTES, MAX_SOURCE_EDGE_PX, MAX_SOURCE_PIXELS};
+use easel_domain::limits::{MAX_DECODE_BYTES, MAX_ICC_BYTES, MAX_SOURCE_EDGE_PX, MAX_SOURCE_PIXELS};
 use easel_domain::{Error, Reason, RgbImage, Size};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
@@ -62,15 +65,19 @@ pub fn load(bytes: &[u8]) -> Result<RgbImage, Error> {
 
 /// The decoders read what strangers send and are not ours: a panic in one of them is a damaged file, not a fault of the
 /// daemon. Nothing outlives the closure that the panic could leave half done.
-fn guarded<T>(read: impl FnOnce() -> Result<T, Error> + std::panic::UnwindSafe) -> Result<T, Error> {
+pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, Error> + std::panic::UnwindSafe) -> Result<T, Error> {
     catch_unwind(read).unwrap_or_else(|_| Err(invalid("is damaged: save it again".to_owned())))
 }
 
-fn invalid(description: String) -> Error {
-    Error::field(Reason::InvalidImage, FIELD, description)
+pub(crate) fn invalid(description: String) -> Error {
+    field(Reason::InvalidImage, description)
 }
 
-fn unreadable(format: &str, error: &ImageError) -> Error {
+pub(crate) fn field(reason: Reason, description: String) -> Error {
+    Error::field(reason, FIELD, description)
+}
+
+pub(crate) fn unreadable(format: &str, error: &ImageError) -> Error {
     let cause = error.to_string().replace(['\r', '\n'], " ");
     match error {
         ImageError::Limits(_) => Error::field(
@@ -85,7 +92,7 @@ fn unreadable(format: &str, error: &ImageError) -> Error {
     }
 }
 
-fn open(bytes: &[u8]) -> Result<(&'static str, impl ImageDecoder + '_), Error> {
+pub(crate) fn open(bytes: &[u8]) -> Result<(&'static str, impl ImageDecoder + '_), Error> {
     if bytes.is_empty() {
         return Err(invalid(format!("has no bytes: give a {FORMATS} file")));
     }
@@ -116,7 +123,7 @@ fn open(bytes: &[u8]) -> Result<(&'static str, impl ImageDecoder + '_), Error> {
     Ok((format, decoder))
 }
 
-fn check_size(size: Size) -> Result<(), Error> {
+pub(crate) fn check_size(size: Size) -> Result<(), Error> {
     if size.width == 0 || size.height == 0 {
         return Err(invalid(format!("is {size}, which has no pixels: save it again")));
     }
@@ -129,6 +136,15 @@ fn check_size(size: Size) -> Result<(), Error> {
 fn too_large(size: Size) -> Error {
     let limits = format!("{MAX_SOURCE_PIXELS} pixels and {MAX_SOURCE_EDGE_PX} on a side");
     Error::field(Reason::ImageTooLarge, FIELD, format!("is {size}; at most {limits} are read: make it smaller"))
+}
+
+/// The ICC profile of a TIFF, read as bytes whatever their type is; larger ones than are used are left out.
+pub(crate) fn tiff_icc(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut limits = tiff::decoder::Limits::default();
+    // The crate holds each byte as a value of its own.
+    limits.ifd_value_size = MAX_ICC_BYTES * 32;
+    let mut decoder = tiff::decoder::Decoder::new(Cursor::new(bytes)).ok()?.with_limits(limits);
+    decoder.get_tag_u8_vec(tiff::tags::Tag::IccProfile).ok()
 }
 
 /// Whether the header of a PNG says grey without alpha, whatever a transparent value makes of it later.

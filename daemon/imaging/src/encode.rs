@@ -20,6 +20,11 @@ pub fn encode_with_texts(picture: &RgbImage, format: ImageFormat, texts: &[(&str
     if format != ImageFormat::Png || texts.is_empty() {
         return Ok(bytes);
     }
+    with_texts(&bytes, texts)
+}
+
+/// The bytes of a PNG with texts in it.
+pub(crate) fn with_texts(bytes: &[u8], texts: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
     /// The signature and the IHDR chunk, which must come first.
     const HEAD_BYTES: usize = 8 + 12 + 13;
     let (head, rest) = bytes.split_at(HEAD_BYTES);

@@ -212,3 +212,44 @@ pub fn fit(picture: &RgbImage, longest_edge_px: u32) -> RgbImage {
     let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
     resize(picture, Size { width: side(size.width), height: side(size.height) }, Filter::Triangle)
 }
+
+/// Lanczos to 16 bits for each sample, computed in floats and rounded once: for canvases of more than 8 bits. A picture that has the size
+/// already gives its bytes times 257.
+pub(crate) fn fine(picture: &RgbImage, size: Size) -> Vec<u16> {
+    if picture.size() == size {
+        return picture.pixels().iter().map(|&v| u16::from(v) * 257).collect();
+    }
+    let (width, height) = (size.width as usize, size.height as usize);
+    let source = picture.width() as usize;
+    let kernel = Kernel::new(source, width, Filter::Lanczos);
+    let mut narrow = Vec::with_capacity(width * 3 * picture.height() as usize);
+    for row in picture.pixels().chunks_exact(source * 3) {
+        for x in 0..width {
+            let (first, weights) = kernel.row(x);
+            let mut sums = [0.0_f32; 3];
+            for (pixel, &weight) in row[first * 3..].chunks_exact(3).zip(weights) {
+                let weight = to_float(weight);
+                sums.iter_mut().zip(pixel).for_each(|(sum, &v)| *sum += f32::from(v) * weight);
+            }
+            narrow.extend(sums);
+        }
+    }
+    let kernel = Kernel::new(picture.height() as usize, height, Filter::Lanczos);
+    let stride = width * 3;
+    let mut out = Vec::with_capacity(stride * height);
+    let mut sums = vec![0.0_f32; stride];
+    for y in 0..height {
+        let (first, weights) = kernel.row(y);
+        sums.fill(0.0);
+        for (row, &weight) in narrow[first * stride..].chunks_exact(stride).zip(weights) {
+            let weight = to_float(weight);
+            sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += v * weight);
+        }
+        out.extend(sums.iter().map(|&sum| (sum * 257.0).round() as u16));
+    }
+    out
+}
+
+fn to_float(weight: i32) -> f32 {
+    weight as f32 / (1 << PRECISION_BITS) as f32
+}

@@ -1,5 +1,8 @@
 //! Full convolution by tiles of output rows, without a copy of the whole input or output.
 
+#[cfg(target_arch = "x86_64")]
+mod taps;
+
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
@@ -35,13 +38,47 @@ impl Convolution {
     }
 }
 
+/// What is done to sums before they are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct After<'a> {
+    /// Added to each channel: `(output)`.
+    pub bias: Option<&'a [f32]>,
+    /// Added to each element: of the shape of the result.
+    pub residual: Option<&'a [f32]>,
+    /// What is below zero then becomes zero.
+    pub relu: bool,
+}
+
+impl After<'_> {
+    /// Writes some sums of a channel to `out`, which begins with element `first` of the result.
+    fn write(&self, sums: &[f32], channel: usize, first: usize, out: &mut [f32]) {
+        let bias = self.bias.map_or(0.0, |bias| bias[channel]);
+        // Not `max`, which would make a number of NaN.
+        let relu = |value: f32| if self.relu && value < 0.0 { 0.0 } else { value };
+        let sums = sums.iter().map(|sum| sum + bias);
+        match self.residual {
+            Some(residual) => {
+                let all = out.iter_mut().zip(sums).zip(&residual[first..]);
+                all.for_each(|((out, sum), residual)| *out = relu(sum + residual));
+            }
+            None => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = relu(sum)),
+        }
+    }
+}
+
 /// `x (batch, input, height, width)`, `weight (output, input, kernel, kernel)`, `bias (output)`,
 /// `out (batch, output, height', width')`.
 pub fn conv2d_slice(x: &[f32], weight: &[f32], bias: Option<&[f32]>, sizes: Convolution, out: &mut [f32]) {
+    conv2d_then_slice(x, weight, sizes, After { bias, ..After::default() }, out);
+}
+
+/// The same with more to be done to the result.
+pub fn conv2d_then_slice(x: &[f32], weight: &[f32], sizes: Convolution, after: After<'_>, out: &mut [f32]) {
     let Convolution { input, output, kernel, stride, padding, size } = sizes;
     let depth = input * kernel * kernel;
     assert!(stride > 0 && kernel > 0 && weight.len() == output * depth);
-    assert!(bias.is_none_or(|bias| bias.len() == output));
+    assert!(after.bias.is_none_or(|bias| bias.len() == output));
+    assert!(after.residual.is_none_or(|residual| residual.len() == out.len()));
     let Some(out_size) = sizes.output_size() else {
         panic!("a kernel of {kernel} does not fit {size:?} with {padding} around");
     };
@@ -52,6 +89,10 @@ pub fn conv2d_slice(x: &[f32], weight: &[f32], bias: Option<&[f32]>, sizes: Conv
     }
     let batch = out.len() / (output * out_pixels);
     assert_eq!(x.len(), batch * input * pixels);
+    #[cfg(target_arch = "x86_64")]
+    if [kernel, stride, padding] == [3, 1, 1] && taps::suits(crate::dispatch::Level::best(), input) {
+        return taps::convolve(crate::dispatch::Level::best(), x, (weight, [input, output]), (size, after), out);
+    }
     let window = Window { kernel, stride, top: padding, left: padding, input: size, output: out_size };
     let (block, rows) = (window.channels_of_a_block(input), window.rows_of_a_tile(COLUMNS));
     let tiles = out_size[0].div_ceil(rows);
@@ -65,25 +106,23 @@ pub fn conv2d_slice(x: &[f32], weight: &[f32], bias: Option<&[f32]>, sizes: Conv
             let (sample, first) = (task / tiles, task % tiles * rows);
             let rows = rows.min(out_size[0] - first);
             let width = rows * out_size[1];
-            let target = target.at(sample * output * out_pixels + first * out_size[1]);
+            let place = sample * output * out_pixels + first * out_size[1];
+            let target = target.at(place);
             // Summed here and not in `out`, whose channels may be a power of two apart (see `line_length`).
             let line = line_length(width);
             let sums = &mut sums[..output * line];
-            for (channel, sums) in sums.chunks_exact_mut(line).enumerate() {
-                sums[..width].fill(bias.map_or(0.0, |bias| bias[channel]));
-            }
             for start in (0..input).step_by(block) {
                 let taps = block.min(input - start) * kernel * kernel;
                 let columns = &mut columns[..taps * line];
                 window.gather(&x[(sample * input + start) * pixels..], first, rows, columns);
                 let a = Matrix::rows(&weight[start * kernel * kernel..], depth);
                 let b = Matrix::rows(columns, line);
-                multiply(sums, line, true, a, b, [output, width, taps]);
+                multiply(sums, line, start > 0, a, b, [output, width, taps]);
             }
             for (channel, sums) in sums.chunks_exact(line).enumerate() {
                 // SAFETY: `out` is borrowed mutably for the whole call, and each row of each sample belongs to one task.
                 let row = unsafe { target.slice(channel, width) };
-                row.copy_from_slice(&sums[..width]);
+                after.write(&sums[..width], channel, place + channel * out_pixels, row);
             }
         },
     );
@@ -92,6 +131,25 @@ pub fn conv2d_slice(x: &[f32], weight: &[f32], bias: Option<&[f32]>, sizes: Conv
 /// 2-d convolution of `x (b, in, h, w)` with `weight (out, in, k, k)` and `bias (out)`, `padding` zeros on all sides:
 /// `(b, out, (h + 2 * padding - k) / stride + 1, ...)`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize, stride: usize) -> Result<Tensor> {
+    conv2d_then(x, weight, bias, Then { padding, stride, residual: None, relu: false })
+}
+
+/// How a kernel moves, and what is done to the result.
+#[derive(Clone, Copy, Debug)]
+pub struct Then<'a> {
+    /// Zeros on all sides.
+    pub padding: usize,
+    /// Steps between two outputs.
+    pub stride: usize,
+    /// Added to the result; of its shape.
+    pub residual: Option<&'a Tensor>,
+    /// What is below zero then becomes zero.
+    pub relu: bool,
+}
+
+/// [`conv2d`] with more to be done to the result before it is written.
+pub fn conv2d_then(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, then: Then<'_>) -> Result<Tensor> {
+    let Then { padding, stride, residual, relu } = then;
     const NAME: &str = "conv2d";
     let (batch, input, height, width) = x.dims4()?;
     let (output, _, kernel, _) = weight.dims4()?;
@@ -104,11 +162,19 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, padding: usize
     };
     let weight = Operand::new(NAME, weight)?;
     let bias = Operand::bias(NAME, bias, output)?;
-    apply(NAME, x, (batch, output, out_height, out_width), |x, out| {
+    let shape = [batch, output, out_height, out_width];
+    let residual = residual.map(|residual| {
+        ensure(residual.dims() == shape, NAME, &format!("a residual {shape:?}"), residual.shape())?;
+        Operand::new(NAME, residual)
+    });
+    let residual = residual.transpose()?;
+    apply(NAME, x, &shape[..], |x, out| {
         weight.read(|weight| {
             Operand::read_optional(bias.as_ref(), |bias| {
-                conv2d_slice(x, weight, bias, sizes, out);
-                Ok(())
+                Operand::read_optional(residual.as_ref(), |residual| {
+                    conv2d_then_slice(x, weight, sizes, After { bias, residual, relu }, out);
+                    Ok(())
+                })
             })
         })
     })

@@ -13,7 +13,7 @@
 //! | [`depthwise_conv3x3`] | the convolution of every channel by itself |
 //! | [`linear`] | fully connected layers, with bias and residual |
 //! | [`pointwise_conv`] | 1x1 convolution |
-//! | [`conv2d`] | full convolution, any square kernel, stride and padding |
+//! | [`conv2d`], [`conv2d_then`] | full convolution, any square kernel, stride and padding; with residual and ReLU |
 //! | [`UpsampleConv3x3`] | nearest-neighbour doubling and 3x3 convolution; made once from the weights |
 //! | [`layer_norm`], [`rms_norm`] | normalisation over the last dimension |
 //! | [`to_tokens`], [`to_channels`] | channels-first to tokens and back |
@@ -53,7 +53,7 @@ mod upsample;
 pub use activation::{geglu, geglu_slice, gelu, gelu_slice, silu, silu_slice, silu_times, silu_times_slice};
 pub use attention::{Extents, Sight, attention, attention_slice, causal_attention};
 pub use blocks::{BlockFormat, BlockLinear, BlockTokens};
-pub use conv::{Convolution, conv2d, conv2d_slice};
+pub use conv::{After, Convolution, Then, conv2d, conv2d_slice, conv2d_then, conv2d_then_slice};
 pub use depthwise::{
     depthwise_conv3x3, depthwise_conv3x3_slice, group_norm_silu_depthwise_conv3x3,
     group_norm_silu_depthwise_conv3x3_slice,

@@ -3,6 +3,7 @@
 mod catalogue;
 mod conditioning;
 mod housekeeping;
+mod loras;
 mod models;
 mod recover;
 mod session_watch;
@@ -17,7 +18,8 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Snapshot, State};
 use easel_domain::session::Origin;
 use easel_domain::{
-    BlobHash, Error, GenerationId, GenerationRequest, Mode, ModelInfo, Reason, RequestId, RunPolicy, Size, resolve,
+    BlobHash, Error, GenerationId, GenerationRequest, LoraSource, Mode, ModelInfo, Reason, RequestId, RunPolicy, Size,
+    resolve,
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -231,8 +233,9 @@ impl Runtime {
         let model = self.model_info(request.model.as_deref())?;
         let drawn_seed = draw_seed();
         let settle = |source| resolve::resolve(&request, &model, source, drawn_seed);
-        let (plan, source) = self.resolve(&request, settle).await?;
-        let reply = self.admit("gen", (request, policy, origin), (plan, source), attach).await?;
+        let (mut plan, source) = self.resolve(&request, settle).await?;
+        let loras = self.settle_loras(&request, &mut plan).await?;
+        let reply = self.admit("gen", (request, policy, origin), (plan, source, loras), attach).await?;
         match reply.answer {
             Answer::Created(accepted) => {
                 let accepted = accepted?;
@@ -247,13 +250,13 @@ impl Runtime {
         &self,
         prefix: &str,
         (request, policy, origin): (GenerationRequest, RunPolicy, Origin),
-        (plan, source): (resolve::Plan, Option<Source>),
+        (plan, source, loras): (resolve::Plan, Option<Source>, Vec<LoraSource>),
         attach: bool,
     ) -> Result<Reply, Error> {
         let id = GenerationId::new(new_id(prefix));
         let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
         let (peak_bytes, model_bytes) = self.memory_of(&plan);
-        let new = NewGeneration { id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes };
+        let new = NewGeneration { id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes, loras };
         self.send(Command::Create(Box::new(new)), source, attach).await
     }
 

@@ -233,6 +233,8 @@ impl Core {
         if let Some(request_id) = &new.policy.request_id {
             self.requests.insert(request_id.clone(), (id.clone(), new.request.clone()));
         }
+        let mut new = new;
+        let loras = std::mem::take(&mut new.loras);
         let mut generation = Generation::new(key, new, now);
         self.waiting.insert(key);
         generation.position = self.place_of(&generation, now);
@@ -244,6 +246,7 @@ impl Core {
             id: id.clone(),
             policy: Box::new(generation.policy.clone()),
             plan: Arc::clone(&generation.plan),
+            loras,
             run: Run { number: 1, after_fault: false },
             snapshot: snapshot.clone(),
         });

@@ -21,6 +21,7 @@ fn snapshot(sequence: u64, state: State) -> Snapshot {
         steps: 1,
         sigmas: Vec::new(),
         guidance: None,
+        loras: Vec::new(),
         num_images: 1,
         output_format: ImageFormat::Png,
         notes: Vec::new(),

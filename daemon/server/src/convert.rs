@@ -1,6 +1,7 @@
 //! Between the wire and the domain: requests come in through one total conversion each, which names every wrong field
 //! at once and never panics; what the runtime tells goes out.
 
+mod artist;
 pub(crate) mod blob;
 mod check;
 pub(crate) mod event;

@@ -29,11 +29,14 @@ pub(crate) fn code(reason: Reason) -> Code {
         | Reason::InvalidImage
         | Reason::ImageTooLarge
         | Reason::ModelUnsupported
+        | Reason::LoraMismatch
+        | Reason::LoraInvalid
         | Reason::ReplayInvalid => Code::InvalidArgument,
         Reason::ModelNotFound
         | Reason::GenerationNotFound
         | Reason::BlobNotFound
         | Reason::UploadNotFound
+        | Reason::LoraNotFound
         | Reason::SessionNotFound
         | Reason::RevisionNotFound => Code::NotFound,
         Reason::ModelInvalid | Reason::SessionState | Reason::StoreReadOnly => Code::FailedPrecondition,

@@ -6,7 +6,7 @@ use tonic_types::ErrorDetails;
 
 use super::*;
 
-const ALL: [Reason; 38] = Reason::ALL;
+const ALL: [Reason; 41] = Reason::ALL;
 
 /// Reason, code, and the details that stand beside `ErrorInfo` when the error knows nothing more than its reason.
 const TABLE: &str = "\
@@ -47,6 +47,9 @@ QUOTA_EXCEEDED ResourceExhausted RetryInfo
 DISK_FULL ResourceExhausted RetryInfo
 STORE_READ_ONLY FailedPrecondition RetryInfo PreconditionFailure
 STORE_DAMAGED DataLoss
+LORA_NOT_FOUND NotFound
+LORA_INVALID InvalidArgument
+LORA_MISMATCH InvalidArgument
 INTERNAL Internal
 ";
 

@@ -176,6 +176,10 @@ class Web(unittest.TestCase):
             threading.Timer(0.2, stream.close).start()
             self.assertEqual((first.sequence, list(stream)), (1, []))
 
+    def test_http_1_cannot_send_a_stream_and_says_so(self):
+        with Server({}) as server, self.assertRaisesRegex(easel.Error, "cannot send a stream"):
+            server.client().open_session("ses_1")
+
     def test_nobody_there_is_cannot_connect(self):
         with self.assertRaises(easel.Error) as raised:
             easel.Easel.connect("127.0.0.1:1", transport="web")
@@ -188,6 +192,7 @@ class Surface(unittest.TestCase):
         public = lambda kind: {name for name, _ in inspect.getmembers(kind, callable) if not name.startswith("_")}
         self.assertEqual(public(easel.Easel), public(easel.AsyncEasel))
         self.assertEqual(public(easel.GenerationStream), public(easel.AsyncGenerationStream))
+        self.assertEqual(public(easel.Editor), public(easel.AsyncEditor))
         for name in public(easel.Easel) - {"connect"}:
             one, other = (list(inspect.signature(getattr(kind, name)).parameters) for kind in (easel.Easel, easel.AsyncEasel))
             self.assertEqual(one, other, name)

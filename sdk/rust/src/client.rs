@@ -121,6 +121,11 @@ impl Easel {
         Ok(self.model_service().list_models(v1::ListModelsRequest {}).await?.into_inner().models)
     }
 
+    /// The LoRAs of the daemon's folder, by name.
+    pub async fn loras(&self) -> Result<Vec<v1::LoraInfo>, Error> {
+        Ok(self.model_service().list_loras(v1::ListLorasRequest {}).await?.into_inner().loras)
+    }
+
     /// One model.
     pub async fn model(&self, name: impl Into<String>) -> Result<v1::Model, Error> {
         let request = v1::GetModelRequest { name: name.into() };

@@ -104,7 +104,7 @@ fn hashes(replay: &v1::Replay) -> BTreeSet<String> {
 fn source_of(spec: &v1::GenerationSpec) -> Option<String> {
     match spec.image.as_ref()?.source.as_ref()? {
         Source::Sha256(hash) => Some(hash.clone()),
-        Source::Inline(_) => None,
+        Source::Inline(_) | Source::Raw(_) => None,
     }
 }
 
@@ -172,6 +172,41 @@ mod wide {
     }
 }
 
+/// A LoRA of a step: how it was named, and the hash of its file.
+#[derive(Serialize, Deserialize)]
+struct Lora {
+    /// Its name in the folder of the daemon that made the picture; none for one that was uploaded.
+    name: Option<String>,
+    sha256: String,
+    weight: f32,
+}
+
+impl Lora {
+    fn of(asked: &v1::Lora, resolved: &v1::ResolvedLora) -> Self {
+        let name = match &asked.source {
+            Some(v1::lora::Source::Name(name)) => Some(name.clone()),
+            _ => None,
+        };
+        Self { name, sha256: resolved.sha256.clone(), weight: resolved.weight }
+    }
+
+    fn asked(&self) -> v1::Lora {
+        let source = match &self.name {
+            Some(name) => v1::lora::Source::Name(name.clone()),
+            None => v1::lora::Source::Sha256(self.sha256.clone()),
+        };
+        v1::Lora { source: Some(source), weight: Some(self.weight) }
+    }
+
+    fn resolved(&self) -> v1::ResolvedLora {
+        v1::ResolvedLora {
+            name: self.name.clone().unwrap_or_default(),
+            sha256: self.sha256.clone(),
+            weight: self.weight,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Step {
     model: String,
@@ -196,6 +231,8 @@ struct Step {
     num_inference_steps: u32,
     guidance_scale: Option<f32>,
     image_guidance_scale: Option<f32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    loras: Vec<Lora>,
     num_images: u32,
     image_index: u32,
     result: Picture,
@@ -227,6 +264,7 @@ impl Step {
             num_inference_steps: resolved.num_inference_steps,
             guidance_scale: resolved.guidance_scale,
             image_guidance_scale: resolved.image_guidance_scale,
+            loras: spec.loras.iter().zip(&resolved.loras).map(|(asked, lora)| Lora::of(asked, lora)).collect(),
             num_images: resolved.num_images,
             image_index: wire.image_index,
             result: Picture::of(&wire.result.clone().unwrap_or_default()),
@@ -248,9 +286,11 @@ impl Step {
             sigmas: self.sigmas.clone(),
             guidance_scale: self.asked_guidance_scale,
             image_guidance_scale: self.asked_image_guidance_scale,
+            loras: self.loras.iter().map(Lora::asked).collect(),
             seed: Some(self.seed),
             num_images: self.asked_images,
             output_format: self.output_format,
+            ..Default::default()
         };
         let resolved = v1::Resolved {
             mode: mode.into(),
@@ -266,8 +306,8 @@ impl Step {
             image_guidance_scale: self.image_guidance_scale,
             num_images: self.num_images,
             output_format: self.output_format,
-            stages: Vec::new(),
-            notes: Vec::new(),
+            loras: self.loras.iter().map(Lora::resolved).collect(),
+            ..Default::default()
         };
         v1::ReplayStep {
             spec: Some(spec),
@@ -292,6 +332,10 @@ mod tests {
             image: Some(v1::ImageSource { source: Some(Source::Sha256("ab".into())) }),
             sigmas: vec![1.0, 0.123_456_79, 1e-7],
             guidance_scale: Some(0.1),
+            loras: vec![
+                v1::Lora { source: Some(v1::lora::Source::Name("ink".into())), weight: Some(0.7) },
+                v1::Lora { source: Some(v1::lora::Source::Sha256("ef".into())), weight: Some(-1.0) },
+            ],
             seed: Some(u64::MAX),
             ..Default::default()
         };
@@ -302,6 +346,10 @@ mod tests {
             sigmas: spec.sigmas.clone(),
             num_inference_steps: 3,
             guidance_scale: Some(0.1),
+            loras: vec![
+                v1::ResolvedLora { name: "ink".into(), sha256: "01".into(), weight: 0.7 },
+                v1::ResolvedLora { name: String::new(), sha256: "ef".into(), weight: -1.0 },
+            ],
             num_images: 1,
             ..Default::default()
         };

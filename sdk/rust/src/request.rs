@@ -89,6 +89,20 @@ impl GenerationBuilder {
         self
     }
 
+    /// Adds a LoRA of the daemon's folder, with what its effect is multiplied with, -4 to 4.
+    pub fn lora(mut self, name: impl Into<String>, weight: f32) -> Self {
+        let source = Some(v1::lora::Source::Name(name.into()));
+        self.spec.loras.push(v1::Lora { source, weight: Some(weight) });
+        self
+    }
+
+    /// Adds a LoRA that was uploaded, by the SHA-256 of its file.
+    pub fn uploaded_lora(mut self, sha256: impl Into<String>, weight: f32) -> Self {
+        let source = Some(v1::lora::Source::Sha256(sha256.into()));
+        self.spec.loras.push(v1::Lora { source, weight: Some(weight) });
+        self
+    }
+
     /// Seed of the first picture; default: random, and the first event tells.
     pub fn seed(mut self, seed: u64) -> Self {
         self.spec.seed = Some(seed);

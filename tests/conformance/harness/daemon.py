@@ -1,4 +1,4 @@
-"""A daemon with the drill engine on private folders, and proxies in front of it whose connections can be cut."""
+"""A daemon (with the drill engine unless told otherwise) on private folders, and proxies in front of it whose connections can be cut."""
 
 import json
 import os
@@ -15,16 +15,16 @@ START_TIMEOUT_S = 60
 class Daemon:
     """A daemon that is ready when it is made. `kill` and `start` keep its state folder, its port and its socket."""
 
-    def __init__(self, easel, drill="", args=()):
+    def __init__(self, easel, drill="", args=(), engine="drill"):
         self.home = tempfile.TemporaryDirectory(prefix="easel-conf-")
         self.folder = Path(self.home.name)
-        self.easel, self.drill, self.args = easel, drill, list(args)
+        self.easel, self.engine, self.drill, self.args = easel, engine, drill, list(args)
         self.port = 0
         self.start()
 
     def start(self):
         """Starts it (again) and waits for its discovery file."""
-        command = [self.easel, "serve", "--state-dir", self.folder / "state", "--port", self.port, "--engine", "drill"]
+        command = [self.easel, "serve", "--state-dir", self.folder / "state", "--port", self.port, "--engine", self.engine]
         command += [] if "--lame-duck-s" in self.args else ["--lame-duck-s", "0"]
         command += [*self.args] + (["--drill", self.drill] if self.drill else [])
         environment = {k: v for k, v in os.environ.items() if not k.startswith("EASEL_")}

@@ -159,6 +159,8 @@ class Player:
         self.open(step.get("as", step["of"]), f"{G}/WatchGeneration", body)
 
     def op_read(self, step):
+        if step["of"] not in self.streams:
+            return
         call, documents, first = self.streams[step["of"]]
         self.streams[step["of"]][2] = None
         while document := first or next(documents, None):

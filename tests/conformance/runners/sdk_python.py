@@ -127,7 +127,7 @@ class Player:
     def __init__(self, easel, kind, target, say):
         self.easel, self.kind, self.target, self.say = easel, kind, target, say
         self.lines = Lines(easel)
-        self.client, self.ids, self.streams = None, {}, {}
+        self.client, self.ids, self.streams, self.editors = None, {}, {}, {}
 
     async def connected(self):
         if self.client is None:
@@ -273,12 +273,28 @@ class Player:
         found = await settle(client.revisions(self.ids[step["of"]]))
         self.say({"of": step["of"], "revisions": [self.lines.revision(revision) for revision in found]})
 
+    async def op_open(self, client, step):
+        self.editors[step["of"]] = await settle(client.open_session(self.ids[step["of"]]))
+
+    async def op_editor(self, client, step):
+        editor, do = self.editors[step["of"]], step["do"]
+        if do == "edit":
+            made = await settle(editor.edit(step["spec"]["prompt"], seed=step["spec"]["seed"]))
+            self.ids[step["as"]] = made.id
+            return self.say({"of": step["as"], "created": {"existed": False}})
+        if do == "cancel":
+            hit = await settle(editor.cancel())
+            outcomes = [self.lines.word("CancelOutcome", one.outcome, "CANCEL_OUTCOME") for one in hit]
+            return self.say({"of": step["of"], "cancelled": {"outcomes": outcomes}})
+        await settle(getattr(editor, do)())
+        self.say({"of": step["of"], "did": do})
+
     async def op_driver(self, client, step):
         self.say({"driver": step["do"]})
         await asyncio.to_thread(sys.stdin.readline)
 
     async def close(self):
-        for stream in self.streams.values():
+        for stream in [*self.streams.values(), *self.editors.values()]:
             stream.close()
         if self.client is not None:
             await settle(self.client.close())
@@ -294,7 +310,8 @@ async def main():
     import easel
 
     say = lambda line: print(json.dumps(line), flush=True)
-    can = ["resume", "sessions", "admin"] + ([] if options.transport == "asyncio" else ["poll"])
+    can = ["resume", "sessions", "admin"]
+    can += {"grpc": ["poll", "editor"], "asyncio": ["editor"], "pure": ["poll"]}[options.transport]
     say({"client": f"python {options.transport}", "capabilities": can})
     while line := await asyncio.to_thread(sys.stdin.readline):
         told = json.loads(line)

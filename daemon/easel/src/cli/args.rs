@@ -104,6 +104,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<ModelsAction>,
     },
+    /// List the LoRAs of the folder that lora_folder names, and which models each fits
+    Loras,
     /// Show or clear what loaded models keep between generations
     ///
     /// What was read of a canvas, whole prompts and source latents make the next instruction on the same picture faster.
@@ -263,6 +265,9 @@ pub(crate) struct SettingsArgs {
     /// Timings and faults of the drill engine, as "denoise_step_ms=200 fault=denoise/2/panic/1"
     #[arg(long, value_name = "SETTINGS")]
     drill: Option<String>,
+    /// Folder of LoRAs that requests can name
+    #[arg(long, value_name = "DIR")]
+    lora_folder: Option<String>,
     /// MiB that models and generations may take together; 0: as much as there is
     #[arg(long, value_name = "MB")]
     memory_limit_mb: Option<String>,
@@ -310,6 +315,7 @@ impl SettingsArgs {
             ("cpu_slots", &self.cpu_slots),
             ("max_queue", &self.max_queue),
             ("drill", &self.drill),
+            ("lora_folder", &self.lora_folder),
             ("memory_limit_mb", &self.memory_limit_mb),
             ("max_client_queue", &self.max_client_queue),
             ("store_keep", &self.store_keep),
@@ -373,6 +379,9 @@ pub(crate) struct PictureArgs {
     /// What to avoid; only models with guidance read it
     #[arg(long, value_name = "TEXT")]
     pub(crate) negative_prompt: Option<String>,
+    /// Add a LoRA of the daemon's folder, see `easel loras`; may be given up to 8 times [default weight: 1, range -4 to 4]
+    #[arg(long, value_name = "NAME[:WEIGHT]", value_parser = parse_lora)]
+    pub(crate) lora: Vec<(String, f32)>,
     /// Number of pictures, 1 to 16
     #[arg(long, value_name = "N")]
     pub(crate) num_images: Option<u32>,
@@ -430,6 +439,16 @@ pub(crate) enum PreviewKind {
     Decoded,
     /// A linear map from latents to colours, an eighth of the size
     Projection,
+}
+
+/// `NAME` or `NAME:WEIGHT`; a name has no colon.
+fn parse_lora(text: &str) -> Result<(String, f32), String> {
+    let (name, weight) = text.split_once(':').unwrap_or((text, "1"));
+    let weight: f32 = weight.parse().map_err(|_| format!("{weight} is not a number: give NAME:WEIGHT, as ink:0.8"))?;
+    match name.is_empty() {
+        true => Err("give the name of a LoRA, as `easel loras` lists it".to_owned()),
+        false => Ok((name.to_owned(), weight)),
+    }
 }
 
 fn parse_size(text: &str) -> Result<(u32, u32), String> {

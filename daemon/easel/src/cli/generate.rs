@@ -74,6 +74,9 @@ fn with_options(mut request: GenerationBuilder, args: &PictureArgs, files: &File
     if let Some(text) = &args.negative_prompt {
         request = request.negative_prompt(text);
     }
+    for (name, weight) in &args.lora {
+        request = request.lora(name, *weight);
+    }
     if let Some(count) = args.num_images {
         request = request.num_images(count);
     }

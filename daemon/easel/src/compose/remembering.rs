@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use easel_domain::engine::{DeviceKind, Engine, StageControl, StageError};
-use easel_domain::{Error, KeptCache, ModelInfo, Plan, Reason};
+use easel_domain::{BlobHash, Error, KeptCache, LoraBytes, LoraInfo, LoraSource, ModelInfo, Plan, Reason};
 
 use super::models_file::ModelsFile;
 
@@ -68,6 +68,18 @@ impl<E: Engine> Engine for Remembering<E> {
 
     fn clear_kept(&self, model: Option<&str>) -> u64 {
         self.engine.clear_kept(model)
+    }
+
+    fn loras(&self) -> Result<Vec<LoraInfo>, Error> {
+        self.engine.loras()
+    }
+
+    fn find_lora(&self, name: &str) -> Result<(BlobHash, LoraBytes), Error> {
+        self.engine.find_lora(name)
+    }
+
+    fn check_lora(&self, model: &str, lora: &LoraSource) -> Result<(), Error> {
+        self.engine.check_lora(model, lora)
     }
 
     fn devices(&self) -> [DeviceKind; 3] {

@@ -32,7 +32,7 @@ const fn key(name: &'static str, kind: Kind, help: &'static str) -> Key {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 28] = [
+pub(crate) const KEYS: [Key; 29] = [
     key("state_dir", Kind::Path, "folder of the token, the lock and the list of added models"),
     key("socket", Kind::Path, "Unix socket"),
     key("tcp", Kind::Flag, "listen on TCP, loopback only"),
@@ -42,6 +42,11 @@ pub(crate) const KEYS: [Key; 28] = [
     key("allowed_hosts", Kind::List, "host names that requests may carry beside the loopback ones"),
     key("allowed_origins", Kind::List, "origins of web pages that may call, as https://example.com"),
     key("models", Kind::Table, "checkpoint folders by name"),
+    key(
+        "lora_folder",
+        Kind::Path,
+        "folder of LoRAs that requests can name, as .safetensors files; by default below state_dir",
+    ),
     key("default_model", Kind::Text, "model of requests that name none; empty: the embedded one"),
     key("engine", Kind::Text, "what computes: dreamlite, or drill (no weights, for trying clients)"),
     key("drill", Kind::Text, "timings and faults of the drill engine, as denoise_step_ms=200 fault=denoise/2/panic/1"),

@@ -33,7 +33,7 @@ impl Layer {
     pub(super) fn of_defaults(places: &Places) -> Self {
         let path = |path: PathBuf| ValueKind::from(path.to_string_lossy().into_owned());
         let none = || ValueKind::Array(Vec::new());
-        let values: [(&str, ValueKind); 28] = [
+        let values: [(&str, ValueKind); 29] = [
             ("state_dir", path(places.state_dir.clone())),
             ("socket", path(places.socket())),
             ("tcp", true.into()),
@@ -43,6 +43,7 @@ impl Layer {
             ("allowed_hosts", none()),
             ("allowed_origins", none()),
             ("models", ValueKind::Table(Map::new())),
+            ("lora_folder", path(places.state_dir.join("loras"))),
             ("default_model", "".into()),
             ("engine", "dreamlite".into()),
             ("drill", "".into()),

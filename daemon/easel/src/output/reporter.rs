@@ -36,6 +36,9 @@ impl Reporter {
         let mode = words::lower(resolved.mode().as_str_name(), "MODE_");
         if self.output.json {
             let stages: Vec<_> = resolved.stages().map(words::stage).collect();
+            let lora =
+                |lora: &proto::ResolvedLora| json!({"name": lora.name, "sha256": lora.sha256, "weight": lora.weight});
+            let loras: Vec<_> = resolved.loras.iter().map(lora).collect();
             self.output.json(&json!({
                 "event": "accepted",
                 "id": generation.id,
@@ -54,6 +57,7 @@ impl Reporter {
                 "format": words::lower(resolved.output_format().as_str_name(), "IMAGE_FORMAT_"),
                 "stages": stages,
                 "notes": resolved.notes,
+                "loras": loras,
             }));
             return;
         }

@@ -6,11 +6,12 @@
 
 use candle_core::{D, DType, Device, Tensor};
 use easel_domain::engine::{self, DenoiseSpec, StageControl, StageError};
-use easel_domain::{Error, Guidance, Pipeline, Reason, Size};
+use easel_domain::{Error, Guidance, LoraSource, Pipeline, Reason, Size};
 
 use super::residency::Resident;
 use crate::checkpoint::Checkpoint;
 use crate::error::{EngineError, LoadError, Result};
+use crate::lora::{self, Adapters, LoraFile};
 use crate::noise::TorchGenerator;
 use crate::pass::Pass;
 use crate::scheduler::{FlowMatchEuler, Schedule};
@@ -25,6 +26,9 @@ pub struct Denoiser {
     pipeline: Pipeline,
     /// Pixels along one side of a latent position.
     scale_factor: u32,
+    /// Names the layers of the U-Net for the cache of LoRAs.
+    layers: u64,
+    loras: lora::Cache,
     _resident: Resident,
 }
 
@@ -38,6 +42,8 @@ struct Branch {
 /// A picture that is being denoised.
 pub struct Denoising {
     branches: Vec<Branch>,
+    /// What LoRAs add to the U-Net for this picture; `None` without them.
+    adapters: Option<Adapters>,
     schedule: Schedule,
     guidance: Option<Guidance>,
     done: usize,
@@ -52,6 +58,7 @@ impl Denoiser {
         checkpoint: &Checkpoint,
         pipeline: Pipeline,
         device: &Device,
+        loras: &lora::Cache,
         resident: Resident,
     ) -> std::result::Result<Self, LoadError> {
         let unet = UNet::load(checkpoint, device)?;
@@ -64,7 +71,9 @@ impl Denoiser {
         }
         resident.set_bytes(unet.resident_bytes());
         let scheduler = FlowMatchEuler::load(checkpoint)?;
-        Ok(Self { unet, scheduler, pipeline, scale_factor: vae.scale_factor(), _resident: resident })
+        let (scale_factor, layers) = (vae.scale_factor(), lora::name_of(unet.targets()));
+        let loras = loras.clone();
+        Ok(Self { unet, scheduler, pipeline, scale_factor, layers, loras, _resident: resident })
     }
 
     /// Its network.
@@ -104,6 +113,8 @@ impl Denoiser {
         };
         // Raw width and height: the reference does not round what it tells the U-Net.
         let time_ids = [(spec.size.width as f32, spec.size.height as f32)];
+        let adapters = self.adapters(&spec.loras)?;
+        let _filled = adapters.as_ref().map(|adapters| self.unet.adapt(adapters));
         let control = StageControl::detached();
         let mut pass = Pass::new(&control);
         let mut branches = Vec::with_capacity(rights.len());
@@ -112,7 +123,22 @@ impl Denoiser {
             branches.push(Branch { conditioning: self.unet.condition(&prompt, None, &time_ids, &mut pass)?, right });
         }
         let (predicted, noise_pred) = (noise.clone(), noise.clone());
-        Ok(Denoising { branches, schedule, guidance, done: 0, latents: noise, predicted, noise_pred })
+        Ok(Denoising { branches, adapters, schedule, guidance, done: 0, latents: noise, predicted, noise_pred })
+    }
+
+    /// What the LoRAs of a picture add together; `None` when there are none.
+    fn adapters(&self, loras: &[LoraSource]) -> Result<Option<Adapters>> {
+        if loras.is_empty() {
+            return Ok(None);
+        }
+        let mut read = Vec::with_capacity(loras.len());
+        for source in loras {
+            let key = lora::Key { sha256: source.lora.sha256, layers: self.layers };
+            let file = LoraFile::of(source);
+            let found = self.loras.get_or_read(key, || lora::read(&file, self.unet.targets()))?;
+            read.push((found, source.lora.weight));
+        }
+        Ok(Some(lora::join(&read, self.unet.device())?))
     }
 
     fn latent_size(&self, size: Size) -> Result<Size> {
@@ -144,6 +170,7 @@ impl Denoiser {
     }
 
     fn velocity(&self, state: &Denoising, control: &StageControl) -> Result<Tensor> {
+        let _filled = state.adapters.as_ref().map(|adapters| self.unet.adapt(adapters));
         let width = state.latents.dim(D::Minus1)?;
         let count = state.branches.len();
         let mut halves = Vec::with_capacity(count);
@@ -218,7 +245,8 @@ impl engine::Denoising for Denoising {
         let tensors =
             self.branches.iter().map(|branch| &branch.right).chain([&self.latents, &self.predicted, &self.noise_pred]);
         let tensors: u64 = tensors.map(|tensor| 4 * tensor.elem_count() as u64).sum();
-        tensors + self.branches.iter().map(|branch| branch.conditioning.size_bytes()).sum::<u64>()
+        let adapters = self.adapters.as_ref().map_or(0, Adapters::size_bytes);
+        adapters + tensors + self.branches.iter().map(|branch| branch.conditioning.size_bytes()).sum::<u64>()
     }
 
     fn sigmas(&self) -> &[f32] {

@@ -17,6 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::digests::{Digests, ModelDigests};
 use crate::error::LoadError;
 use crate::kept::KeptList;
+use crate::lora::Targets;
 use crate::scheduler::FlowMatchEuler;
 use crate::unet::UNet;
 use crate::vae::TinyVae;
@@ -40,6 +41,8 @@ pub(super) struct Model {
     pub(super) residency: Residency,
     /// The digests of its weight files, once they are known; `None` in it when a file could not be read.
     digests: Arc<OnceLock<Option<ModelDigests>>>,
+    /// Layers of its U-Net that can be adapted.
+    pub(super) targets: Arc<Targets>,
     /// What its loaded networks keep between generations.
     pub(super) kept: KeptList,
 }
@@ -114,6 +117,11 @@ impl Registry {
         models.iter().map(Model::current_info).collect()
     }
 
+    /// The models' names with the layers of their U-Nets.
+    pub(super) fn targets(&self) -> Vec<(String, Arc<Targets>)> {
+        self.all().into_iter().map(|model| (model.info.name, model.targets)).collect()
+    }
+
     pub(super) fn get(&self, name: &str) -> Result<Model, Error> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
         models.iter().find(|model| model.info.name == name).cloned().ok_or_else(|| {
@@ -135,7 +143,7 @@ impl Registry {
         if self.get(name).is_ok() {
             return Err(taken(name));
         }
-        let info =
+        let (info, targets) =
             inspect(&checkpoint, name, about, settings).map_err(|error| Error::from(error).about("model", name))?;
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         if models.iter().any(|model| model.info.name == name) {
@@ -147,6 +155,7 @@ impl Registry {
             residency: Residency::default(),
             kept: KeptList::default(),
             digests: Arc::default(),
+            targets: Arc::new(targets),
         };
         models.push(model.clone());
         drop(models);
@@ -170,7 +179,12 @@ pub(super) fn open_folder(folder: &Path) -> Result<Checkpoint, Error> {
 }
 
 /// Reads all configurations and headers, and lays every network out over tensors without values.
-fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Settings) -> Result<ModelInfo, LoadError> {
+fn inspect(
+    checkpoint: &Checkpoint,
+    name: &str,
+    about: About,
+    settings: &Settings,
+) -> Result<(ModelInfo, Targets), LoadError> {
     let index: ModelIndex = checkpoint.json("model_index.json")?;
     let pipeline = match index.class_name.as_str() {
         "DreamLiteMobilePipeline" => Pipeline::Mobile,
@@ -201,7 +215,7 @@ fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Setting
     let edge = |positions: u32| floor_edge(positions.saturating_mul(scale)).clamp(SIZE_MULTIPLE_PX, MAX_EDGE_PX);
     let native = Size { width: edge(columns), height: edge(rows) };
     let shortest = native.width.min(native.height);
-    Ok(ModelInfo {
+    let info = ModelInfo {
         name: name.to_owned(),
         description: if about.description.is_empty() { describe(pipeline, native) } else { about.description },
         demonstration: about.demonstration,
@@ -217,7 +231,8 @@ fn inspect(checkpoint: &Checkpoint, name: &str, about: About, settings: &Setting
         precisions,
         weights_sha256: None,
         fallback_layers: packings.iter().flat_map(|packing| packing.tally().fallbacks).collect(),
-    })
+    };
+    Ok((info, unet.targets().clone()))
 }
 
 /// What the settings ask for, for this checkpoint.

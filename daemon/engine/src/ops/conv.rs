@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 
 use candle_core::{Result, Tensor};
 use easel_domain::Precision;
-use easel_kernels::{Int8Chain, Int8Conv3x3, Int8Pointwise, UpsampleConv3x3};
+use easel_kernels::{Int8Chain, Int8Conv3x3, Int8Pointwise, Then, UpsampleConv3x3};
 
 use super::linear::with_bias;
+use super::low_rank::{LayerKind, Slot, Target};
 use super::path::fused;
 use crate::error::LoadError;
 use crate::weights::Weights;
@@ -23,6 +24,7 @@ pub struct Conv2d {
     /// What [`upsample_conv3x3`] makes of the weights when it first runs fused.
     doubling: OnceLock<UpsampleConv3x3>,
     twin: Option<Box<Twin>>,
+    slot: Slot,
 }
 
 enum Kernel {
@@ -59,7 +61,8 @@ impl Conv2d {
         let weight = weights.get([out, input, kernel, kernel], "weight")?;
         let bias = bias.then(|| weights.get([out], "bias")).transpose()?;
         let padding = (kernel - 1) / 2;
-        Ok(Self { weight: Kernel::Full(weight), bias, padding, stride: 1, doubling: OnceLock::new(), twin: None })
+        let slot = weights.slot(Target { kind: LayerKind::Conv { kernel }, input, output: out });
+        Ok(Self { weight: Kernel::Full(weight), bias, padding, stride: 1, doubling: OnceLock::new(), twin: None, slot })
     }
 
     /// The same with a 3x3 kernel in the precision of the network.
@@ -91,7 +94,8 @@ impl Conv2d {
             return full();
         }
         let weight = Kernel::Int8(Box::new(Packed { plain, doubling }));
-        Ok(Self { weight, bias: None, padding: 1, stride: 1, doubling: OnceLock::new(), twin: None })
+        let slot = weights.slot(Target { kind: LayerKind::Conv { kernel: 3 }, input, output: out });
+        Ok(Self { weight, bias: None, padding: 1, stride: 1, doubling: OnceLock::new(), twin: None, slot })
     }
 
     /// The same with another stride and padding. Only for weights in f32.
@@ -102,6 +106,10 @@ impl Conv2d {
 
     /// `(b, in, h, w) -> (b, out, h', w')`
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.slot.over_pixels(self.forward_alone(x)?, x, (self.padding, self.stride))
+    }
+
+    fn forward_alone(&self, x: &Tensor) -> Result<Tensor> {
         let weight = match &self.weight {
             Kernel::Full(weight) => weight,
             Kernel::Int8(packed) => match &packed.plain {
@@ -119,6 +127,19 @@ impl Conv2d {
         match &self.bias {
             Some(bias) => x.broadcast_add(&bias.reshape((1, bias.elem_count(), 1, 1))?),
             None => Ok(x),
+        }
+    }
+
+    /// The same with `residual` added, and then ReLU.
+    fn forward_relu(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        if let (Kernel::Full(weight), None, true) = (&self.weight, &self.twin, fused(x)) {
+            let then = Then { padding: self.padding, stride: self.stride, residual, relu: true };
+            return easel_kernels::conv2d_then(x, weight, self.bias.as_ref(), then);
+        }
+        let y = self.forward(x)?;
+        match residual {
+            Some(residual) => (y + residual)?.relu(),
+            None => y.relu(),
         }
     }
 
@@ -148,9 +169,9 @@ pub fn residual_convs(convs: &[Conv2d; 3], x: &Tensor) -> Result<Tensor> {
     {
         return chain.forward(x);
     }
-    let h = convs[0].forward(x)?.relu()?;
-    let h = convs[1].forward(&h)?.relu()?;
-    (convs[2].forward(&h)? + x)?.relu()
+    let h = convs[0].forward_relu(x, None)?;
+    let h = convs[1].forward_relu(&h, None)?;
+    convs[2].forward_relu(&h, Some(x))
 }
 
 /// A 1x1 convolution over channels-first pixels.
@@ -158,6 +179,7 @@ pub struct Pointwise {
     weight: Points,
     bias: Option<Tensor>,
     twin: Option<Box<Twin>>,
+    slot: Slot,
 }
 
 enum Points {
@@ -170,6 +192,7 @@ impl Pointwise {
     /// Reads `weight (out, in, 1, 1)` and, when `bias` is true, `bias (out)`, in the precision of the network.
     pub fn load(weights: &Weights, [out, input]: [usize; 2], bias: bool) -> std::result::Result<Self, LoadError> {
         let shape = [out, input, 1, 1];
+        let slot = weights.slot(Target { kind: LayerKind::Conv { kernel: 1 }, input, output: out });
         let bias = bias.then(|| weights.get([out], "bias")).transpose()?;
         let packed = match weights.precision() {
             Precision::F32 => None,
@@ -177,15 +200,24 @@ impl Pointwise {
         };
         if let Some(packed) = packed {
             let make = |bias: Option<&[f32]>| Int8Pointwise::from_packed(&packed, bias, [out, input]);
-            return Ok(Self { weight: Points::Int8(with_bias(weights, bias.as_ref(), make)?), bias: None, twin: None });
+            return Ok(Self {
+                weight: Points::Int8(with_bias(weights, bias.as_ref(), make)?),
+                bias: None,
+                twin: None,
+                slot,
+            });
         }
         let weight = weights.get_as(shape, [out, input], "weight")?;
         let twin = weights.twin(Form::Pixels, &weight, "weight").map(Box::new);
-        Ok(Self { weight: Points::Full(weight), bias, twin })
+        Ok(Self { weight: Points::Full(weight), bias, twin, slot })
     }
 
     /// `x (b, in, h, w)` -> `(b, out, h, w)`; `shift (b, out)` is added to each channel and `residual` to each value.
     pub fn forward(&self, x: &Tensor, shift: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
+        self.slot.over_pixels(self.forward_alone(x, shift, residual)?, x, (0, 1))
+    }
+
+    fn forward_alone(&self, x: &Tensor, shift: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
         let weight = match &self.weight {
             Points::Full(weight) => weight,
             Points::Int8(layer) => return layer.forward(x, shift, residual),
@@ -253,10 +285,15 @@ pub fn resize_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor>
 pub fn upsample_conv3x3(x: &Tensor, height: usize, width: usize, conv: &Conv2d) -> Result<Tensor> {
     let (_, _, rows, columns) = x.dims4()?;
     let doubled = (height, width) == (2 * rows, 2 * columns);
+    // What is added reads the resized picture, which the four convolutions spare.
+    let with_added = |out: Tensor| match conv.slot.is_empty() {
+        true => Ok(out),
+        false => conv.slot.over_pixels(out, &resize_nearest(x, height, width)?, (conv.padding, conv.stride)),
+    };
     match &conv.weight {
         Kernel::Int8(packed) if doubled => {
             if let Some(layer) = &packed.doubling {
-                return layer.forward(x);
+                return with_added(layer.forward(x)?);
             }
         }
         Kernel::Full(weight) if doubled && fused(x) => {
@@ -264,7 +301,7 @@ pub fn upsample_conv3x3(x: &Tensor, height: usize, width: usize, conv: &Conv2d) 
             if let Some(twin) = &conv.twin {
                 twin.compare(x, &UpsampleConv3x3::new(weight, None)?.forward(x)?)?;
             }
-            return Ok(out);
+            return with_added(out);
         }
         _ => {}
     }

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use candle_core::{D, Result, Tensor};
 use easel_kernels::{BlockLinear, BlockTokens, Int8FeedForward, Int8Linear, Int8Tokens};
 
+use super::low_rank::{LayerKind, Slot, Target};
 use super::path::fused;
 use crate::error::LoadError;
 use crate::weights::Weights;
@@ -16,6 +17,7 @@ pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
     twin: Option<Box<Twin>>,
+    slot: Slot,
 }
 
 enum Weight {
@@ -69,7 +71,8 @@ impl Linear {
     pub fn load(weights: &Weights, [out, input]: [usize; 2], bias: bool) -> std::result::Result<Self, LoadError> {
         let weight = weights.get([out, input], "weight")?;
         let bias = bias.then(|| weights.get([out], "bias")).transpose()?;
-        Ok(Self { weight: Weight::Full(weight), bias, twin: None })
+        let slot = slot(weights, [out, input]);
+        Ok(Self { weight: Weight::Full(weight), bias, twin: None, slot })
     }
 
     /// The same in the precision of the network.
@@ -94,6 +97,7 @@ impl Linear {
         bias: bool,
     ) -> std::result::Result<Self, LoadError> {
         let bias = bias.then(|| weights.get([layer[0]], "bias")).transpose()?;
+        let slot = slot(weights, layer);
         if let Some(form) = weights.form(layer, "weight")
             && let Some(packed) = weights.packed(form, &shape, "weight")?
         {
@@ -101,11 +105,11 @@ impl Linear {
                 Form::Blocks(format) => BlockLinear::from_packed(format, &packed, bias, layer).map(Weight::Blocks),
                 _ => Int8Linear::from_packed(&packed, bias, layer).map(Weight::Int8),
             };
-            return Ok(Self { weight: with_bias(weights, bias.as_ref(), made)?, bias: None, twin: None });
+            return Ok(Self { weight: with_bias(weights, bias.as_ref(), made)?, bias: None, twin: None, slot });
         }
         let weight = weights.get_as(shape, layer, "weight")?;
         let twin = weights.twin_of_linear(&weight, "weight").map(Box::new);
-        Ok(Self { weight: Weight::Full(weight), bias, twin })
+        Ok(Self { weight: Weight::Full(weight), bias, twin, slot })
     }
 
     /// `(..., in) -> (..., out)`
@@ -124,6 +128,10 @@ impl Linear {
     }
 
     fn apply(&self, shared: &Shared<'_>, residual: Option<&Tensor>) -> Result<Tensor> {
+        self.slot.over_tokens(self.apply_alone(shared, residual)?, shared.x)
+    }
+
+    fn apply_alone(&self, shared: &Shared<'_>, residual: Option<&Tensor>) -> Result<Tensor> {
         let x = shared.x;
         let weight = match &self.weight {
             Weight::Full(weight) => weight,
@@ -133,24 +141,34 @@ impl Linear {
         if let Some(twin) = &self.twin {
             twin.compare(x, &easel_kernels::linear(x, weight, None, None)?)?;
         }
-        if fused(x) {
-            return easel_kernels::linear(x, weight, self.bias.as_ref(), residual);
-        }
-        let (out, input) = weight.dims2()?;
-        let mut shape = x.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = out;
-        }
-        let x = x.contiguous()?.reshape(((), input))?.matmul(&weight.t()?)?;
-        let x = match &self.bias {
-            Some(bias) => x.broadcast_add(bias)?,
-            None => x,
-        };
-        let x = x.reshape(shape)?;
-        match residual {
-            Some(residual) => x + residual,
-            None => Ok(x),
-        }
+        product(x, weight, self.bias.as_ref(), residual)
+    }
+}
+
+/// The place of a layer for what a LoRA adds.
+fn slot(weights: &Weights, [output, input]: [usize; 2]) -> Slot {
+    weights.slot(Target { kind: LayerKind::Linear, input, output })
+}
+
+/// `x (..., in)` times `weight (out, in)`, with `bias (out)` and `residual (..., out)` added: `(..., out)`.
+pub(super) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, residual: Option<&Tensor>) -> Result<Tensor> {
+    if fused(x) {
+        return easel_kernels::linear(x, weight, bias, residual);
+    }
+    let (out, input) = weight.dims2()?;
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = out;
+    }
+    let x = x.contiguous()?.reshape(((), input))?.matmul(&weight.t()?)?;
+    let x = match bias {
+        Some(bias) => x.broadcast_add(bias)?,
+        None => x,
+    };
+    let x = x.reshape(shape)?;
+    match residual {
+        Some(residual) => x + residual,
+        None => Ok(x),
     }
 }
 
@@ -178,7 +196,9 @@ pub fn geglu(x: &Tensor) -> Result<Tensor> {
 
 /// `out(geglu(proj(x))) + residual`.
 pub fn gated_feed_forward(x: &Tensor, proj: &Linear, out: &Linear, residual: Option<&Tensor>) -> Result<Tensor> {
+    let plain = proj.slot.is_empty() && out.slot.is_empty();
     if let (Weight::Int8(proj), Weight::Int8(out)) = (&proj.weight, &out.weight)
+        && plain
         && let Some(both) = Int8FeedForward::new(proj, out)
     {
         return both.forward(x, residual);

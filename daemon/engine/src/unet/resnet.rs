@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::config::Common;
 use crate::error::{LoadError, Result};
-use crate::ops::{self, Conv2d, GroupNorm, Linear, Pointwise, Use};
+use crate::ops::{self, Conv2d, GroupNorm, LayerKind, Linear, Pointwise, Slot, Target, Use};
 use crate::pass::Pass;
 use crate::weights::Weights;
 
@@ -26,7 +26,7 @@ pub(super) struct ResnetBlock {
 /// A full 3x3 convolution, or a depthwise 3x3 followed by a 1x1, both without bias.
 enum Conv {
     Full(Conv2d),
-    Separable { depthwise: Tensor, pointwise: Pointwise },
+    Separable { depthwise: Tensor, slot: Slot, pointwise: Pointwise },
 }
 
 impl ResnetBlock {
@@ -89,8 +89,10 @@ impl Conv {
             return Ok(Self::Full(Conv2d::load_packed3x3(weights, [out, input], true, Use::Plain)?));
         }
         let depthwise = weights.pp("depthwise").get([input, 1, 3, 3], "weight")?;
+        let target = Target { kind: LayerKind::Depthwise { kernel: 3 }, input, output: input };
+        let slot = weights.pp("depthwise").slot(target);
         let pointwise = Pointwise::load(&weights.pp("pointwise"), [out, input], false)?;
-        Ok(Self::Separable { depthwise, pointwise })
+        Ok(Self::Separable { depthwise, slot, pointwise })
     }
 
     /// The convolution of the normalised and activated `x`; `shift (b, out)` is added to each channel and `residual` to each
@@ -103,8 +105,14 @@ impl Conv {
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
         let conv = match self {
-            Self::Separable { depthwise, pointwise } => {
-                let x = ops::group_norm_silu_depthwise_conv3x3(x, norm, depthwise)?;
+            Self::Separable { depthwise, slot, pointwise } => {
+                let x = match slot.is_empty() {
+                    true => ops::group_norm_silu_depthwise_conv3x3(x, norm, depthwise)?,
+                    false => {
+                        let x = ops::group_norm_silu(x, norm)?;
+                        slot.over_pixels(ops::depthwise_conv3x3(&x, depthwise)?, &x, (1, 1))?
+                    }
+                };
                 return Ok(pointwise.forward(&x, shift, residual)?);
             }
             Self::Full(conv) => conv,

@@ -65,6 +65,15 @@ impl Reference {
         Self { root, manifest }
     }
 
+    /// The cases of a manifest in the tree, which need no other folder.
+    pub fn in_tree(manifest: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
+        let path = root.join(manifest);
+        let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let manifest = serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Self { root, manifest }
+    }
+
     /// The folder of a checkpoint.
     pub fn checkpoint(&self, name: &str) -> PathBuf {
         self.root.join("checkpoints").join(name)
@@ -101,7 +110,11 @@ impl Reference {
 /// Runs `body` on every case of a kind. A kind that the folder lacks is reported as absent. Every tensor of a case has to be
 /// used as an input, checked, or left out by name with a reason; all failures of all cases are reported together.
 pub fn run_kind(kind: &str, body: impl Fn(&Reference, &mut Check<'_>) -> Outcome) {
-    let reference = Reference::open();
+    run_kind_of(&Reference::open(), kind, body);
+}
+
+/// The same for a reference that is open.
+pub fn run_kind_of(reference: &Reference, kind: &str, body: impl Fn(&Reference, &mut Check<'_>) -> Outcome) {
     assert!(reference.len() > 0, "the manifest of {} has no cases at all", reference.root.display());
     let cases = reference.cases(kind);
     if cases.is_empty() {
@@ -111,10 +124,10 @@ pub fn run_kind(kind: &str, body: impl Fn(&Reference, &mut Check<'_>) -> Outcome
     let mut failures = Vec::new();
     for case in &cases {
         for way in ["fused", "plain"] {
-            let mut check = Check::new(&reference, case, way);
+            let mut check = Check::new(reference, case, way);
             let outcome = match way {
-                "plain" => plainly(|| body(&reference, &mut check)),
-                _ => body(&reference, &mut check),
+                "plain" => plainly(|| body(reference, &mut check)),
+                _ => body(reference, &mut check),
             };
             match outcome {
                 Ok(()) => failures.extend(check.finish()),

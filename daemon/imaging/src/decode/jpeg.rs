@@ -4,7 +4,7 @@ const END_OF_IMAGE: u8 = 0xd9;
 const START_OF_SCAN: u8 = 0xda;
 
 /// Walks over the segments (ITU-T T.81, annex B) from the start of the image to its end marker.
-pub(super) fn is_complete(bytes: &[u8]) -> bool {
+pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some((marker, after)) = next_marker(bytes, at) {
         match marker {
@@ -18,6 +18,23 @@ pub(super) fn is_complete(bytes: &[u8]) -> bool {
         if marker == START_OF_SCAN {
             at = end_of_scan(bytes, at);
         }
+    }
+    false
+}
+
+/// Whether the frame has four components: CMYK, or YCCK, which is CMYK as well. The decoder would make RGB of it unasked.
+pub(crate) fn is_cmyk(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some((marker, after)) = next_marker(bytes, at) {
+        // Start of frame, but for the three markers among them that are none.
+        if matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
+            return bytes.get(after + 7) == Some(&4);
+        }
+        if marker == START_OF_SCAN || marker == END_OF_IMAGE {
+            return false;
+        }
+        let Some(&[high, low]) = bytes.get(after..after + 2) else { return false };
+        at = after + usize::from(u16::from_be_bytes([high, low])).max(2);
     }
     false
 }

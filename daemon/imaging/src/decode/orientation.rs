@@ -4,7 +4,7 @@ use image::ImageDecoder;
 use image::metadata::Orientation;
 
 /// The orientation of an open file; one whose metadata cannot be read is taken as it stands.
-pub(super) fn of(format: &str, decoder: &mut impl ImageDecoder) -> Orientation {
+pub(crate) fn of(format: &str, decoder: &mut impl ImageDecoder) -> Orientation {
     if format == "tiff" {
         return decoder.orientation().unwrap_or(Orientation::NoTransforms);
     }

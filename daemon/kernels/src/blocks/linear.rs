@@ -110,7 +110,9 @@ impl BlockLinear {
             let next = &packed[here.end..packed.len().min(here.end + here.len())];
             let mut parts = next.chunks(next.len().div_ceil(tiles.len()).max(1));
             for (tile, totals) in tiles.clone().zip(&mut *totals) {
-                parts.next().map(prefetch);
+                if let Some(part) = parts.next() {
+                    prefetch(part);
+                }
                 add(level, &unpacked, x.tile(tile, first), [self.input / 4, count], totals);
             }
         }

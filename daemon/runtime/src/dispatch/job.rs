@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use easel_domain::engine::{Denoiser, EncodeSpec, Engine};
-use easel_domain::{Plan, PreviewPolicy, RgbImage};
+use easel_domain::engine::{DenoiseSpec, Denoiser, EncodeSpec, Engine};
+use easel_domain::{LoraSource, Plan, PreviewPolicy, RgbImage};
 use tracing::Span;
 
 use super::{Source, SourceBlob};
@@ -25,6 +25,8 @@ pub(super) struct Job<E: Engine> {
     pub(super) span: Span,
     /// Until both encoders have seen it.
     pub(super) source: Option<RgbImage>,
+    /// The files of its LoRAs.
+    pub(super) loras: Vec<LoraSource>,
     /// Keeps the source in memory.
     blob: Option<SourceBlob>,
     /// Counts the runs of the generation, this one included.
@@ -58,6 +60,7 @@ impl<E: Engine> Job<E> {
             previews,
             span,
             source,
+            loras: Vec::new(),
             blob,
             run,
             embeds: None,
@@ -89,7 +92,7 @@ impl<E: Engine> Job<E> {
     pub(super) fn denoiser_task(&mut self, image: u32, preview: bool) -> Option<DenoiserTask<E>> {
         Some(DenoiserTask {
             state: self.denoising.take(),
-            spec: self.plan.denoise_spec(image),
+            spec: DenoiseSpec { loras: self.loras.clone(), ..self.plan.denoise_spec(image) },
             prompt_embeds: self.embeds.clone()?,
             image_latents: self.image_latents.clone(),
             preview,

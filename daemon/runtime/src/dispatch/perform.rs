@@ -21,8 +21,9 @@ use crate::store::{StoreCommand, Write};
 impl<E: Engine> Dispatcher<E> {
     pub(super) fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Open { key, id, policy, plan, run, snapshot } => {
-                self.open(key, id, (&policy, plan, run), *snapshot)
+            Effect::Open { key, id, policy, plan, loras, run, snapshot } => {
+                self.open(key, id, (&policy, plan, run), *snapshot);
+                self.with_job(key, |job| job.loras = loras);
             }
             Effect::Publish { key, event, snapshot } => self.publish(key, event, *snapshot),
             Effect::Start { key, work, urgency } => self.start(key, work, urgency),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use easel_domain::engine::{DeviceKind, Engine};
-use easel_domain::{Error, KeptCache, ModelInfo, Plan};
+use easel_domain::{BlobHash, Error, KeptCache, LoraBytes, LoraInfo, LoraSource, ModelInfo, Plan};
 
 /// The parts of an engine that do not depend on its types.
 pub(crate) trait Catalogue: Send + Sync {
@@ -12,6 +12,9 @@ pub(crate) trait Catalogue: Send + Sync {
     fn resident_bytes(&self, model: &str) -> u64;
     fn kept(&self) -> Vec<KeptCache>;
     fn clear_kept(&self, model: Option<&str>) -> u64;
+    fn loras(&self) -> Result<Vec<LoraInfo>, Error>;
+    fn find_lora(&self, name: &str) -> Result<(BlobHash, LoraBytes), Error>;
+    fn check_lora(&self, model: &str, lora: &LoraSource) -> Result<(), Error>;
     fn devices(&self) -> [DeviceKind; 3];
     fn peak_bytes(&self, plan: &Plan) -> u64;
 }
@@ -35,6 +38,18 @@ impl<E: Engine> Catalogue for E {
 
     fn clear_kept(&self, model: Option<&str>) -> u64 {
         Engine::clear_kept(self, model)
+    }
+
+    fn loras(&self) -> Result<Vec<LoraInfo>, Error> {
+        Engine::loras(self)
+    }
+
+    fn find_lora(&self, name: &str) -> Result<(BlobHash, LoraBytes), Error> {
+        Engine::find_lora(self, name)
+    }
+
+    fn check_lora(&self, model: &str, lora: &LoraSource) -> Result<(), Error> {
+        Engine::check_lora(self, model, lora)
     }
 
     fn devices(&self) -> [DeviceKind; 3] {

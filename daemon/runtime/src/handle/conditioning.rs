@@ -37,7 +37,7 @@ impl Runtime {
             keep_until: None,
             on_restart: RestartPolicy::Fail,
         };
-        let reply = self.admit("prep", (request, policy, Origin::default()), (plan, source), true).await?;
+        let reply = self.admit("prep", (request, policy, Origin::default()), (plan, source, Vec::new()), true).await?;
         let mut watch = match (reply.answer, reply.watch) {
             (Answer::Created(Err(error)), _) => return Err(error),
             (Answer::Created(Ok(_)), Some(watch)) => watch?,

@@ -46,19 +46,28 @@ pub(super) async fn recover(shared: Weak<Shared>, unfinished: Vec<Stored>, gone:
 
 impl Runtime {
     async fn restore(&self, stored: Stored) {
-        let (source, failure) = match self.reason_to_fail(&stored) {
-            Some(error) => (None, Some(error)),
-            None => match self.source_of(&stored).await {
-                Ok(source) => (source, None),
-                Err(error) => (None, Some(error)),
+        let (source, loras, failure) = match self.reason_to_fail(&stored) {
+            Some(error) => (None, Vec::new(), Some(error)),
+            None => match (self.source_of(&stored).await, self.loras_again(&stored.snapshot.plan).await) {
+                (Ok(source), Ok(loras)) => (source, loras, None),
+                (Err(error), _) | (_, Err(error)) => (None, Vec::new(), Some(error)),
             },
         };
         let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
         let Stored { snapshot, request, policy, origin, runs, interrupted, .. } = stored;
         let plan = snapshot.plan.as_ref().clone();
         let (peak_bytes, model_bytes) = self.memory_of(&plan);
-        let new =
-            NewGeneration { id: snapshot.id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes };
+        let new = NewGeneration {
+            id: snapshot.id,
+            request,
+            policy,
+            plan,
+            source_bytes,
+            origin,
+            peak_bytes,
+            model_bytes,
+            loras,
+        };
         let (sequence, create_time) = (snapshot.sequence, snapshot.create_time);
         let restored = Restored { new, sequence, create_time, run: runs + 1, interrupted, failure };
         // Nobody waits for the answer; without a dispatcher the daemon ends again, and the store keeps what it has.

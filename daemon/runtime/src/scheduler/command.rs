@@ -7,8 +7,8 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Event, Progress, ResultImage, Snapshot};
 use easel_domain::session::Origin;
 use easel_domain::{
-    Error, GenerationId, GenerationRequest, ModelInfo, Plan, PreviewKind, Priority, RequestId, Reused, RunPolicy,
-    SessionId,
+    Error, GenerationId, GenerationRequest, LoraSource, ModelInfo, Plan, PreviewKind, Priority, RequestId, Reused,
+    RunPolicy, SessionId,
 };
 
 use crate::{EndCounts, ModelState, StageHealth};
@@ -101,6 +101,8 @@ pub(crate) struct NewGeneration {
     pub(crate) peak_bytes: u64,
     /// Memory of the networks that are loaded.
     pub(crate) model_bytes: u64,
+    /// The files of its LoRAs, for the driver.
+    pub(crate) loras: Vec<LoraSource>,
 }
 
 /// A generation that was accepted by an earlier run of the daemon and had not ended.
@@ -269,7 +271,15 @@ pub(crate) struct Accepted {
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
     /// A generation was admitted: make room for its values and its watchers.
-    Open { key: JobKey, id: GenerationId, policy: Box<RunPolicy>, plan: Arc<Plan>, run: Run, snapshot: Box<Snapshot> },
+    Open {
+        key: JobKey,
+        id: GenerationId,
+        policy: Box<RunPolicy>,
+        plan: Arc<Plan>,
+        loras: Vec<LoraSource>,
+        run: Run,
+        snapshot: Box<Snapshot>,
+    },
     /// An event for the watchers, and the generation after it.
     Publish { key: JobKey, event: Arc<Event>, snapshot: Box<Snapshot> },
     /// Hand work to the actor of its kind, or to the pixel pool.

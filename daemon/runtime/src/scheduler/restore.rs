@@ -12,7 +12,7 @@ use super::generation::Generation;
 impl Core {
     /// Takes a generation up again: it waits for its turn and begins from its seed. Its events go on where they ended.
     pub(super) fn restore(&mut self, restored: Restored, now: Now, fx: &mut Vec<Effect>) {
-        let Restored { new, sequence, create_time, run, interrupted, failure } = restored;
+        let Restored { mut new, sequence, create_time, run, interrupted, failure } = restored;
         if self.draining.is_some() || self.active_ids.contains_key(&new.id) {
             return;
         }
@@ -22,6 +22,7 @@ impl Core {
         if let Some(request_id) = &new.policy.request_id {
             self.requests.insert(request_id.clone(), (new.id.clone(), new.request.clone()));
         }
+        let loras = std::mem::take(&mut new.loras);
         let mut generation = Generation::new(key, new, now);
         generation.sequence = sequence;
         generation.created.wall = create_time;
@@ -36,6 +37,7 @@ impl Core {
             id: id.clone(),
             policy,
             plan,
+            loras,
             run: Run { number: run, after_fault: interrupted },
             snapshot,
         });

@@ -120,6 +120,7 @@ fn plan(ask: &Ask) -> Plan {
         steps: STEPS,
         sigmas: Vec::new(),
         guidance: None,
+        loras: Vec::new(),
         num_images: ask.images,
         output_format: ImageFormat::Png,
         notes: Vec::new(),
@@ -139,6 +140,7 @@ fn request(ask: &Ask) -> GenerationRequest {
         sigmas: Vec::new(),
         guidance_scale: None,
         image_guidance_scale: None,
+        loras: Vec::new(),
         seed: ask.seed,
         num_images: Some(ask.images),
         output_format: ImageFormat::Png,
@@ -270,6 +272,7 @@ impl World {
             origin: ask.origin.clone(),
             peak_bytes: ask.peak_bytes,
             model_bytes: 5,
+            loras: Vec::new(),
         }
     }
 

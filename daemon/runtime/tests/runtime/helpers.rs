@@ -54,6 +54,7 @@ pub(crate) fn request(prompt: &str) -> GenerationRequest {
         sigmas: Vec::new(),
         guidance_scale: None,
         image_guidance_scale: None,
+        loras: Vec::new(),
         seed: Some(7),
         num_images: None,
         output_format: ImageFormat::Png,

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use easel_domain::event::{
     CancelOutcome, Event, EventKind, Preview, Progress, ResultImage, Snapshot, Stage, StageTiming, Watched,
 };
-use easel_domain::{GenerationId, Mode, Plan};
+use easel_domain::{GenerationId, Mode, Plan, PlannedLora};
 use easel_proto::v1;
 use easel_proto::v1::generation_event::Event as WireEvent;
 
@@ -121,6 +121,16 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         output_format: names::wire_format(plan.output_format).into(),
         stages: stages(edit).map(|stage| names::wire_stage(stage).into()).collect(),
         notes: plan.notes.clone(),
+        loras: plan.loras.iter().map(planned_lora).collect(),
+        ..v1::Resolved::default()
+    }
+}
+
+fn planned_lora(lora: &PlannedLora) -> v1::ResolvedLora {
+    v1::ResolvedLora {
+        name: lora.name.clone().unwrap_or_default(),
+        sha256: lora.sha256.to_string(),
+        weight: lora.weight,
     }
 }
 
@@ -145,6 +155,7 @@ fn images(images: &[ResultImage], budget: &mut InlineBudget) -> Vec<v1::ResultIm
         index: made.index,
         seed: made.seed,
         image: Some(budget.result(&made.image)),
+        ..v1::ResultImage::default()
     };
     images.iter().map(&mut wire).collect()
 }

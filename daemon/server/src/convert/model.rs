@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use easel_domain::Error;
 use easel_domain::limits::MAX_MODEL_NAME_BYTES;
+use easel_domain::{Error, LoraInfo};
 use easel_proto::v1;
 use easel_runtime::{ModelState, ModelStatus};
 
@@ -28,6 +28,19 @@ pub(crate) fn name(text: String) -> Result<String, Error> {
     let mut check = Check::default();
     check.filled("name", &text);
     check.finish(text)
+}
+
+/// A LoRA of the folder.
+pub(crate) fn wire_lora(lora: &LoraInfo) -> v1::LoraInfo {
+    v1::LoraInfo {
+        name: lora.name.clone(),
+        min_rank: lora.min_rank,
+        max_rank: lora.max_rank,
+        layers: lora.layers,
+        file_bytes: lora.file_bytes,
+        models: lora.models.clone(),
+        problem: lora.problem.clone().unwrap_or_default(),
+    }
 }
 
 /// A model as it stands.

@@ -70,7 +70,8 @@ pub(crate) fn wire_preview_kind(kind: PreviewKind) -> v1::PreviewKind {
 /// `UNSPECIFIED` is PNG for results and JPEG for previews.
 pub(crate) fn format(wire: v1::ImageFormat, default: ImageFormat) -> ImageFormat {
     match wire {
-        v1::ImageFormat::Unspecified => default,
+        // Raw pixels are refused where they are read.
+        v1::ImageFormat::Unspecified | v1::ImageFormat::Raw => default,
         v1::ImageFormat::Png => ImageFormat::Png,
         v1::ImageFormat::Jpeg => ImageFormat::Jpeg,
         v1::ImageFormat::Webp => ImageFormat::WebP,

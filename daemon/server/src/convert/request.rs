@@ -9,8 +9,8 @@ use easel_domain::limits::{
 };
 use easel_domain::resolve::resolve;
 use easel_domain::{
-    BlobHash, DisconnectPolicy, Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, ModelInfo, Pipeline,
-    PreviewPolicy, RunPolicy, Size,
+    BlobHash, DisconnectPolicy, Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, LoraId, LoraUse,
+    ModelInfo, Pipeline, PreviewPolicy, RunPolicy, Size,
 };
 use easel_proto::v1;
 
@@ -64,6 +64,7 @@ pub(crate) fn preparation(spec: Option<v1::GenerationSpec>) -> Result<(Generatio
 
 pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Option<Bytes>) {
     let mode = check.known("spec.mode", spec.mode, "Mode").and_then(names::mode);
+    super::artist::fields(check, &spec);
     let (image, inline) = source(check, "spec.image", spec.image);
     for (field, value) in
         [("spec.guidance_scale", spec.guidance_scale), ("spec.image_guidance_scale", spec.image_guidance_scale)]
@@ -73,6 +74,7 @@ pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (Genera
     for (i, &sigma) in spec.sigmas.iter().enumerate() {
         check.finite(format!("spec.sigmas[{i}]"), sigma);
     }
+    let loras = loras(check, spec.loras);
     let request = GenerationRequest {
         mode,
         model: Some(spec.model).filter(|name| !name.is_empty()),
@@ -85,11 +87,36 @@ pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (Genera
         sigmas: spec.sigmas,
         guidance_scale: spec.guidance_scale,
         image_guidance_scale: spec.image_guidance_scale,
+        loras,
         seed: spec.seed,
         num_images: spec.num_images,
         output_format: image_format(check, "spec.output_format", spec.output_format, ImageFormat::Png),
     };
     (request, inline)
+}
+
+/// The LoRAs by their names or hashes; how many there may be, and how strong, is the domain's to judge.
+fn loras(check: &mut Check, wire: Vec<v1::Lora>) -> Vec<LoraUse> {
+    use v1::lora::Source;
+    let mut loras = Vec::with_capacity(wire.len());
+    for (i, lora) in wire.into_iter().enumerate() {
+        let field = format!("spec.loras[{i}]");
+        let weight = lora.weight.unwrap_or(1.0);
+        check.finite(format!("{field}.weight"), weight);
+        let id = match lora.source {
+            Some(Source::Name(name)) => LoraId::Name(name),
+            Some(Source::Sha256(text)) => match check.hash(&format!("{field}.sha256"), &text) {
+                Some(hash) => LoraId::Sha256(hash),
+                None => continue,
+            },
+            None => {
+                check.wrong(field, "names no LoRA: set `name` or `sha256`");
+                continue;
+            }
+        };
+        loras.push(LoraUse { id, weight });
+    }
+    loras
 }
 
 /// The source picture by its hash, or inline. A wrong hash still counts as a picture, so that nothing else is found
@@ -109,6 +136,11 @@ pub(super) fn source(
         Some(Some(Source::Sha256(text))) => {
             let hash = check.hash(&format!("{field}.sha256"), &text);
             (Some(hash.unwrap_or(BlobHash([0; 32]))), None)
+        }
+        Some(Some(Source::Raw(raw))) => {
+            super::artist::raw_pixels(check, &format!("{field}.raw"), &raw);
+            check.wrong(format!("{field}.raw"), "is not read by this version of the daemon: send a PNG");
+            (Some(BlobHash([0; 32])), None)
         }
         Some(Some(Source::Inline(bytes))) => {
             if bytes.is_empty() {

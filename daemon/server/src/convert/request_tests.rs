@@ -43,6 +43,25 @@ fn what_is_not_said_has_the_documented_default() {
 }
 
 #[test]
+fn loras_arrive_by_name_or_hash_with_their_weights() {
+    let lora = |source, weight| v1::Lora { source, weight };
+    let name = |name: &str| Some(v1::lora::Source::Name(name.into()));
+    let hash = |hash: &str| Some(v1::lora::Source::Sha256(hash.into()));
+    let loras = vec![lora(name("ink"), None), lora(hash(&"ab".repeat(32)), Some(0.0))];
+    let made = convert(v1::GenerationSpec { loras, ..spec() }, v1::RunPolicy::default()).unwrap();
+    let expected = [
+        LoraUse { id: LoraId::Name("ink".into()), weight: 1.0 },
+        LoraUse { id: LoraId::Sha256(BlobHash([0xab; 32])), weight: 0.0 },
+    ];
+    assert_eq!(made.request.loras, expected);
+    let loras = vec![lora(None, None), lora(hash("ab"), None), lora(name("x"), Some(f32::INFINITY))];
+    let fields = wrong(v1::GenerationSpec { loras, ..spec() }, v1::RunPolicy::default());
+    for field in ["spec.loras[0]", "spec.loras[1].sha256", "spec.loras[2].weight"] {
+        assert!(fields.iter().any(|found| found == field), "{field}: {fields:?}");
+    }
+}
+
+#[test]
 fn what_is_said_arrives() {
     let spec = v1::GenerationSpec {
         mode: v1::Mode::Edit.into(),
@@ -183,4 +202,50 @@ fn the_shorter_of_timeout_and_deadline_counts() {
 fn a_flood_of_wrong_fields_is_cut() {
     let flood = v1::GenerationSpec { sigmas: vec![f32::NAN; 100_000], ..spec() };
     assert_eq!(wrong(flood, v1::RunPolicy::default()).len(), 16);
+}
+
+#[test]
+fn what_an_artist_asks_for_is_checked_in_full() {
+    use v1::selection::Area;
+    let rectangle = |x, width| Area::Rectangle(v1::PixelRect { x, y: 0, width, height: 8 });
+    let mask = |image| Area::Mask(v1::SelectionMask { image, offset: Some(v1::PixelOffset { x: i32::MIN, y: 0 }) });
+    let select = |area| Some(v1::Selection { area, grow_px: Some(9999), color_match: 9, ..Default::default() });
+    let cases = [
+        (None, "spec.selection"),
+        (Some(rectangle(0, 0)), "spec.selection.rectangle"),
+        (Some(rectangle(u32::MAX, 9)), "spec.selection.rectangle"),
+        (Some(mask(None)), "spec.selection.mask.image"),
+        (Some(mask(picture(Source::Inline(Bytes::new())))), "spec.selection.mask.image.inline"),
+    ];
+    for (area, field) in cases {
+        let found = wrong(v1::GenerationSpec { selection: select(area), ..spec() }, v1::RunPolicy::default());
+        for expected in [field, "spec.selection.grow_px", "spec.selection.color_match"] {
+            assert!(found.iter().any(|found| found == expected), "{expected} is not in {found:?}");
+        }
+    }
+    let wide = v1::GenerationSpec {
+        seed: Some(1),
+        seeds: vec![1; 17],
+        provenance: 9,
+        contact_sheet: Some(v1::ContactSheet { columns: Some(0), cell_edge_px: Some(1) }),
+        tile_overlap_px: Some(1),
+        output_raw: Some(v1::RawLayout { channels: 99, samples: 99, stride_bytes: Some(0) }),
+        output_pixels: 9,
+        ..spec()
+    };
+    let expected = [
+        "spec.seeds",
+        "spec.seeds",
+        "spec.provenance",
+        "spec.contact_sheet.columns",
+        "spec.contact_sheet.cell_edge_px",
+        "spec.tile_overlap_px",
+        "spec.tile_overlap_px",
+        "spec.output_raw.channels",
+        "spec.output_raw.samples",
+        "spec.output_raw.stride_bytes",
+        "spec.output_raw",
+        "spec.output_pixels",
+    ];
+    assert_eq!(wrong(wide, v1::RunPolicy::default()), expected);
 }

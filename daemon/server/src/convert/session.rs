@@ -3,11 +3,14 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use easel_domain::limits::{MAX_NUM_INFERENCE_STEPS, MAX_PROMPT_BYTES, MAX_REPLAY_STEPS, MAX_SESSION_NAME_BYTES};
+use easel_domain::limits::{
+    MAX_LORAS, MAX_NUM_INFERENCE_STEPS, MAX_PROMPT_BYTES, MAX_REPLAY_STEPS, MAX_SESSION_NAME_BYTES,
+};
+use easel_domain::lora::is_lora_name;
 use easel_domain::session::{Difference, Draft, Replay, ReplayPicture, ReplayStep, Revision, Session, SessionEdit};
 use easel_domain::{
-    BlobHash, DisconnectPolicy, Error, GenerationRequest, Guidance, ImageFormat, Mode, Plan, Reason, RevisionId,
-    RunPolicy, SessionId, Size,
+    BlobHash, DisconnectPolicy, Error, GenerationRequest, Guidance, ImageFormat, LoraId, LoraUse, Mode, Plan,
+    PlannedLora, Reason, RevisionId, RunPolicy, SessionId, Size,
 };
 use easel_proto::v1;
 use easel_proto::v1::image_source::Source;
@@ -73,6 +76,10 @@ fn draft(check: &mut Check, wire: v1::Draft) -> Draft {
     let bytes = wire.instruction.len();
     if bytes > MAX_PROMPT_BYTES {
         check.wrong("draft.instruction", format!("has {bytes} bytes, {MAX_PROMPT_BYTES} are allowed: shorten it"));
+    }
+    if let Some(selection) = &wire.selection {
+        super::artist::selection(check, "draft.selection", selection);
+        check.wrong("draft.selection", "is not kept by this version of the daemon: leave it out");
     }
     Draft { instruction: wire.instruction, seed: wire.seed }
 }
@@ -151,7 +158,11 @@ pub(crate) fn session(session: &Session, viewers: u32) -> v1::Session {
         pinned: session.pinned,
         head_revision_id: session.head.as_ref().map(ToString::to_string).unwrap_or_default(),
         redo_revision_ids: session.redo.iter().map(ToString::to_string).collect(),
-        draft: Some(v1::Draft { instruction: session.draft.instruction.clone(), seed: session.draft.seed }),
+        draft: Some(v1::Draft {
+            instruction: session.draft.instruction.clone(),
+            seed: session.draft.seed,
+            ..v1::Draft::default()
+        }),
         revision_count: session.revisions,
         active_generation_ids: session.active.iter().map(ToString::to_string).collect(),
         create_time: Some(time::timestamp(session.create_time)),
@@ -193,6 +204,14 @@ pub(crate) fn inline(bytes: &std::sync::Arc<[u8]>) -> Bytes {
 }
 
 /// What was asked for, with the seed and the model that were resolved.
+fn wire_lora(lora: &LoraUse) -> v1::Lora {
+    let source = match &lora.id {
+        LoraId::Name(name) => v1::lora::Source::Name(name.clone()),
+        LoraId::Sha256(hash) => v1::lora::Source::Sha256(hash.to_string()),
+    };
+    v1::Lora { source: Some(source), weight: Some(lora.weight) }
+}
+
 fn spec(request: &GenerationRequest, plan: &Plan) -> v1::GenerationSpec {
     v1::GenerationSpec {
         mode: names::wire_mode(plan.mode).into(),
@@ -206,9 +225,11 @@ fn spec(request: &GenerationRequest, plan: &Plan) -> v1::GenerationSpec {
         sigmas: request.sigmas.clone(),
         guidance_scale: request.guidance_scale,
         image_guidance_scale: request.image_guidance_scale,
+        loras: request.loras.iter().map(wire_lora).collect(),
         seed: Some(plan.seed),
         num_images: request.num_images,
         output_format: names::wire_format(request.output_format).into(),
+        ..v1::GenerationSpec::default()
     }
 }
 
@@ -317,12 +338,29 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
             guidance_scale,
             image_guidance_scale: resolved.image_guidance_scale.unwrap_or(1.0),
         }),
+        loras: planned_loras(check, &field("resolved.loras"), resolved.loras),
         num_images: resolved.num_images.max(1),
         output_format: names::format(known(format), ImageFormat::Png),
         notes: resolved.notes,
     };
     let result = replay_picture(check, &field("result"), &step.result.unwrap_or_default());
     ReplayStep { request, plan, image_index: step.image_index, result, version: step.easel_version }
+}
+
+fn planned_loras(check: &mut Check, field: &str, loras: Vec<v1::ResolvedLora>) -> Vec<PlannedLora> {
+    if loras.len() > MAX_LORAS {
+        check.wrong(field, format!("{} are given, {MAX_LORAS} are allowed", loras.len()));
+        return Vec::new();
+    }
+    let mut planned = Vec::with_capacity(loras.len());
+    for (i, lora) in loras.into_iter().enumerate() {
+        check.finite(format!("{field}[{i}].weight"), lora.weight);
+        let name = Some(lora.name).filter(|name| is_lora_name(name));
+        if let Some(sha256) = check.hash(&format!("{field}[{i}].sha256"), &lora.sha256) {
+            planned.push(PlannedLora { name, sha256, weight: lora.weight });
+        }
+    }
+    planned
 }
 
 /// What a file is, the runtime reads from the file itself.

@@ -9,7 +9,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response};
 
 use super::{Answer, StreamAnswer, answer, refused};
-use crate::convert::model::{self, wire_model};
+use crate::convert::model::{self, wire_lora, wire_model};
 use crate::peer::Peer;
 
 /// Implements `ModelService`.
@@ -76,6 +76,11 @@ impl ModelService for Models {
             Some((item, watch))
         });
         Ok(Response::new(Box::pin(news)))
+    }
+
+    async fn list_loras(&self, _request: Request<v1::ListLorasRequest>) -> Answer<v1::ListLorasResponse> {
+        let listed = self.runtime.loras().await;
+        answer(listed.map(|loras| v1::ListLorasResponse { loras: loras.iter().map(wire_lora).collect() }))
     }
 
     async fn unload_model(&self, request: Request<v1::UnloadModelRequest>) -> Answer<v1::UnloadModelResponse> {

@@ -114,7 +114,7 @@ async fn a_session_without_a_picture_makes_its_first_from_a_text_and_its_draft()
     let request = v1::CreateSessionEditRequest { session_id: id.clone(), edit: Some(request) };
     let refused = client.create_session_edit(request).await.unwrap_err();
     assert_eq!(told(&refused).1, "SESSION_STATE");
-    let draft = v1::Draft { instruction: "a boat".into(), seed: Some(11) };
+    let draft = v1::Draft { instruction: "a boat".into(), seed: Some(11), selection: None };
     let update = v1::UpdateSessionRequest {
         session_id: id.clone(),
         name: Some("boats".into()),
@@ -365,7 +365,7 @@ async fn two_editors_of_one_session_see_the_same() {
     let mut one = Editor::attach(&mut client, &session.id).await;
     let mut other = Editor::attach(&mut client, &session.id).await;
     assert!(matches!(one.next().await, Told::Event(v1::SessionEvent { event: Some(Event::Session(_)) })));
-    let draft = v1::Draft { instruction: "make it".into(), seed: Some(5) };
+    let draft = v1::Draft { instruction: "make it".into(), seed: Some(5), selection: None };
     assert_eq!(one.ask("d", Asked::Draft(draft.clone())).await, None);
     while other.sessions().last().is_none_or(|session| session.draft.as_ref() != Some(&draft)) {
         other.next().await;

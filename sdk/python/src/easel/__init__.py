@@ -22,6 +22,7 @@ reason, a sentence for a person and, where they apply, the wrong fields and when
 from easel import proto
 from easel._client import Easel
 from easel._discovery import Target, discovery_file
+from easel._editor import AsyncEditor, Editor
 from easel._errors import Error, FieldViolation
 from easel._events import (
     Accepted,
@@ -42,7 +43,7 @@ from easel._stream import GenerationStream
 __version__ = "0.1.0"
 
 __all__ = [
-    "Accepted", "AnyEvent", "AsyncEasel", "AsyncGenerationStream", "Easel", "Ended", "Error", "Event", "FieldViolation",
+    "Accepted", "AnyEvent", "AsyncEasel", "AsyncEditor", "AsyncGenerationStream", "Easel", "Editor", "Ended", "Error", "Event", "FieldViolation",
     "GenerationStream", "Options", "Picture", "Preview", "Previews", "Progress", "Queued", "Snapshot", "Succeeded", "Target",
     "discovery_file", "png", "proto", "to_numpy", "to_pillow",
 ]  # fmt: skip
@@ -50,7 +51,8 @@ __all__ = [
 # Only what asks for the asynchronous client needs grpcio.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from easel._aio import AsyncEasel, AsyncGenerationStream
+    from easel._aio import AsyncEasel
+    from easel._aio_stream import AsyncGenerationStream
 
 
 def __getattr__(name: str) -> object:

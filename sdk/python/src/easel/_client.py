@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from easel import _calls, _discovery, _errors, _events, _pictures, _requests, proto
 from easel._calls import Call
 from easel._discovery import Target
+from easel._editor import Editor
 from easel._requests import Options
 from easel._resume import Resume
-from easel._stream import PATIENCE_S, GenerationStream, Polling
+from easel._stream import PATIENCE_S, GenerationStream, Messages, Polling
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -323,6 +324,10 @@ class Easel:
         """Views a session: as it stands, each change, and the events of its generations. Ends when it is deleted."""
         return self._stream(_calls.watch_session(session))
 
+    def open_session(self, session: str) -> Editor:
+        """Views and edits a session over one stream, together with others. Needs grpcio: HTTP/1.1 cannot send a stream."""
+        return Editor(self._transport, session)
+
     # ------------------------------------------------------------ within the package
 
     def _unary(self, call: Call[T], timeout_s: float | None = None) -> T:
@@ -345,7 +350,7 @@ class Easel:
             return Polling(self, resume.id, resume.sequence, preview)
         call = _calls.watch(resume.id, resume.sequence) if resume.id or not request else _calls.run(*request)
         patience = {"patience_s": PATIENCE_S} if self._is_web and self._delivery == "auto" and request and not resume.id else {}
-        return _Messages(self._transport.stream(call.path, call.request.SerializeToString(), **patience), call)
+        return Messages(self._transport.stream(call.path, call.request.SerializeToString(), **patience), call)
 
     @property
     def _is_web(self) -> bool:
@@ -365,23 +370,6 @@ class Easel:
             return False
         self._delivery = "poll"
         return True
-
-
-class _Messages:
-    """A stream of answers as messages."""
-
-    def __init__(self, source: Any, call: Call[Any]) -> None:
-        self._source, self._call = source, call
-
-    def __iter__(self) -> Iterator[Any]:
-        for answer in self._source:
-            yield self._call.read(self._call.answer.FromString(answer))
-
-    def patient(self) -> None:
-        self._source.patient()
-
-    def close(self) -> None:
-        self._source.close()
 
 
 def _with_id(policy: proto.RunPolicy | None) -> proto.RunPolicy:

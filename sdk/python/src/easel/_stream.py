@@ -171,3 +171,20 @@ class Polling:
 
     def close(self) -> None:
         self._closed = True
+
+
+class Messages:
+    """A stream of answers as messages."""
+
+    def __init__(self, source: Any, call: _calls.Call[Any]) -> None:
+        self._source, self._call = source, call
+
+    def __iter__(self) -> Iterator[Any]:
+        for answer in self._source:
+            yield self._call.read(self._call.answer.FromString(answer))
+
+    def patient(self) -> None:
+        self._source.patient()
+
+    def close(self) -> None:
+        self._source.close()

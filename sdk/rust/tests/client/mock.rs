@@ -286,6 +286,10 @@ impl model::ModelService for Service {
         Ok(Response::new(v1::ListModelsResponse::default()))
     }
 
+    async fn list_loras(&self, _: Request<v1::ListLorasRequest>) -> Answer<v1::ListLorasResponse> {
+        unused()
+    }
+
     async fn get_model(&self, _: Request<v1::GetModelRequest>) -> Answer<v1::GetModelResponse> {
         unused()
     }
@@ -341,7 +345,8 @@ fn event(sequence: u64, kind: Kind) -> Item {
 }
 
 fn result() -> v1::ResultImage {
-    v1::ResultImage { index: 0, seed: 7, image: Some(v1::Image { size_bytes: 3, ..Default::default() }) }
+    let image = Some(v1::Image { size_bytes: 3, ..Default::default() });
+    v1::ResultImage { index: 0, seed: 7, image, ..Default::default() }
 }
 
 pub(crate) fn accepted(sequence: u64) -> Item {
