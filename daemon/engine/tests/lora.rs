@@ -186,8 +186,11 @@ fn two_generations_with_other_loras_do_not_meet() {
     assert!(alone[0] != alone[1] && alone[1] != alone[2] && alone[0] != alone[2]);
 }
 
+/// Names and shapes.
+type Tensors<'a> = &'a [(&'a str, &'a [usize])];
+
 /// A file with these tensors, all of them of F32.
-fn file_of(tensors: &[(&str, &[usize])]) -> Vec<u8> {
+fn file_of(tensors: Tensors<'_>) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut end = 0;
     for (name, shape) in tensors {
@@ -214,7 +217,7 @@ fn what_does_not_fit_is_named() {
     let (down, up) = names(TO_Q);
     assert_eq!(checked(&engine, file_of(&[(&down, &[4, 64]), (&up, &[64, 4])])), Ok(()));
     let (other_down, other_up) = names("mid_block.attentions.9.to_q");
-    let table: [(&[(&str, &[usize])], Reason, &str); 11] = [
+    let table: [(Tensors<'_>, Reason, &str); 11] = [
         (&[(&other_down, &[4, 64]), (&other_up, &[64, 4])], Reason::LoraMismatch, "is no layer of this U-Net"),
         (&[(&down, &[4, 48]), (&up, &[64, 4])], Reason::LoraMismatch, "has shape [4, 48], expected [4, 64]"),
         (

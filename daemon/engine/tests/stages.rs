@@ -192,7 +192,7 @@ fn what_is_kept_of_a_canvas_changes_no_bit_and_saves_its_reading() {
         negative_prompt: String::new(),
         image: Some(picture(value)),
     };
-    let nothing = Keep { prefix_bytes: 0, prompt_bytes: 0, latents_bytes: 0 };
+    let nothing = Keep { prefix_bytes: 0, prompt_bytes: 0, latents_bytes: 0, lora_bytes: 0 };
     let cold = DreamLiteEngine::new(Settings { keep: nothing, ..Settings::default() }).expect("the embedded model");
     let (cold, warm) = (&cold, &engine());
     let [mut cold_encoder, mut warm_encoder] =

@@ -30,14 +30,19 @@ export { PROTOCOL_VERSION } from "./version.js";
 
 export {
   CancelOutcome,
+  ColorMatch,
   DisconnectPolicy,
   GenerationState,
   Mode,
   PreviewKind,
   Priority,
   RestartPolicy,
+  Provenance,
+  ResultKind,
   Reused,
+  SelectionResult,
   Stage,
+  WholeCanvas,
   type Accepted,
   type CancelGenerationResponse,
   type Generation,
@@ -49,14 +54,25 @@ export {
   type Resolved,
   type ResultImage,
   type RunPolicy,
+  type Selection,
+  type SelectionMask,
   type StageTiming,
 } from "./gen/easel/v1/generation_pb.js";
-export { type Image, ImageFormat, type ImageSource } from "./gen/easel/v1/image_pb.js";
+export {
+  ChannelOrder,
+  type Image,
+  ImageFormat,
+  type ImageSource,
+  type PixelOffset,
+  type PixelRect,
+  type RawLayout,
+  type RawPixels,
+  SampleType,
+} from "./gen/easel/v1/image_pb.js";
 export { type Model, ModelState, Pipeline } from "./gen/easel/v1/model_pb.js";
 export type {
   CompareRevisionsResponse,
   Draft,
-  PixelRect,
   Removed,
   Replay,
   Revision,

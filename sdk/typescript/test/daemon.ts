@@ -28,7 +28,7 @@ export class Daemon {
   /** Starts a daemon; `drill` are timings and faults of the drill engine. */
   static async start(drill = "", ...settings: string[]): Promise<Daemon> {
     const home = mkdtempSync(join(tmpdir(), "easel-ts-"));
-    const daemon = new Daemon(home, ["--engine", "drill", "--drill", drill, "--port", "0", ...settings]);
+    const daemon = new Daemon(home, ["--port", "0", "--drill", drill, ...(settings.includes("--engine") ? [] : ["--engine", "drill"]), ...settings]);
     await daemon.run();
     return daemon;
   }

@@ -1,0 +1,392 @@
+// What the Studio knows and does: one session, its revisions, what is being made, and how the daemon is doing. No page in here.
+
+import {
+  connect,
+  type Easel,
+  EaselError,
+  type GenerationEvent,
+  type GetStatusResponse,
+  inlineBlob,
+  isLast,
+  type Model,
+  type Revision,
+  type Session,
+  type SessionEvent,
+  Stage,
+} from "@easel/sdk";
+
+import { Pictures } from "./pictures.js";
+
+/** A generation that is being made. */
+export interface Work {
+  readonly id: string;
+  /** 1 is next; 0 when it runs. */
+  readonly queued: number;
+  /** Share that is done, 0 to 1. */
+  readonly fraction: number;
+  /** What happens, for a person. */
+  readonly doing: string;
+  /** Newest preview as a URL. */
+  readonly preview: string | undefined;
+}
+
+/** What one look at the daemon found, for the timeline. */
+export interface Sample {
+  readonly time: number;
+  /** Busy stages by name. */
+  readonly busy: ReadonlySet<string>;
+}
+
+/** What an error says to a person. */
+export interface Trouble {
+  readonly title: string;
+  readonly message: string;
+  readonly fields: readonly string[];
+  readonly retryAfterMs: number | undefined;
+}
+
+export interface State {
+  readonly connection: "connecting" | "connected" | "lost" | "denied";
+  readonly version: string;
+  readonly session: Session | undefined;
+  readonly sessions: readonly Session[];
+  readonly revisions: readonly Revision[];
+  readonly work: ReadonlyMap<string, Work>;
+  readonly status: GetStatusResponse | undefined;
+  readonly models: readonly Model[];
+  readonly samples: readonly Sample[];
+  readonly trouble: Trouble | undefined;
+}
+
+/** What an edit asks for beside its instruction. */
+export interface EditSettings {
+  readonly seed: string;
+  readonly variations: number;
+  readonly model: string;
+}
+
+/** How often the daemon is looked at, and for how long that is kept. */
+const LOOK_MS = 500;
+const SAMPLES = 120;
+
+const DOING: Partial<Record<Stage, string>> = {
+  [Stage.ENCODE_PROMPT]: "reading the instruction",
+  [Stage.ENCODE_IMAGE]: "reading the picture",
+  [Stage.DENOISE]: "drawing",
+  [Stage.DECODE]: "developing",
+  [Stage.FINISH]: "finishing",
+};
+
+const NOTHING: State = {
+  connection: "connecting",
+  version: "",
+  session: undefined,
+  sessions: [],
+  revisions: [],
+  work: new Map(),
+  status: undefined,
+  models: [],
+  samples: [],
+  trouble: undefined,
+};
+
+export class Studio {
+  state: State = NOTHING;
+  readonly pictures = new Pictures((image) => this.client().pictureBlob(image));
+  private easel: Easel | undefined;
+  private readonly listeners = new Set<() => void>();
+  /** Ends the watch of the session that is open. */
+  private watching = new AbortController();
+
+  constructor(private readonly address: string) {}
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Connects, and again whenever the daemon has gone, until the page closes. */
+  async run(first: string | undefined): Promise<void> {
+    for (let wanted = first; ; ) {
+      try {
+        this.easel = await connect({ address: this.address, clientName: "studio" });
+        const { version } = await this.easel.version();
+        this.set({ connection: "connected", version });
+        await this.refresh();
+        if (this.state.session === undefined && wanted !== undefined) {
+          await this.open(wanted);
+          wanted = undefined;
+        }
+        await this.look();
+      } catch (thrown) {
+        const denied = thrown instanceof EaselError && thrown.isDenied;
+        this.set({ connection: denied ? "denied" : "lost" });
+        await wait(1000);
+      }
+    }
+  }
+
+  /** Begins a session with a picture or without, and opens it. */
+  async begin(name: string, picture?: Blob): Promise<void> {
+    await this.guard("The picture could not be opened", async () => {
+      const session = await this.client().sessions.create(name, picture);
+      await this.open(session.id);
+    });
+  }
+
+  async open(id: string): Promise<void> {
+    this.watching.abort();
+    this.watching = new AbortController();
+    const { signal } = this.watching;
+    try {
+      const session = await this.client().sessions.get(id);
+      this.set({ session, revisions: [], work: new Map() });
+      await this.loadRevisions();
+    } catch (thrown) {
+      if (thrown instanceof EaselError && thrown.isConnection) {
+        throw thrown;
+      }
+      this.tell("The session could not be opened", thrown);
+      return;
+    }
+    void this.follow(id, signal);
+  }
+
+  close(): void {
+    this.watching.abort();
+    this.set({ session: undefined, revisions: [], work: new Map() });
+    void this.refresh().catch(() => undefined);
+  }
+
+  /** Edits where the session stands, or makes its first picture from the text. */
+  async edit(instruction: string, settings: EditSettings): Promise<void> {
+    await this.guard("The edit was not taken", async () => {
+      if (this.state.session === undefined) {
+        const session = await this.client().sessions.create(instruction);
+        await this.open(session.id);
+      }
+      const id = this.sessionId();
+      const seed = settings.seed.trim();
+      await this.client().sessions.createEdit(id, instruction, {
+        previews: { longestEdgePx: 512 },
+        numImages: settings.variations,
+        ...(seed === "" ? {} : { seed: BigInt(seed) }),
+        ...(settings.model === "" ? {} : { model: settings.model }),
+      });
+    });
+  }
+
+  /** Makes the present revision again with another seed. */
+  again(): Promise<void> {
+    return this.guard("It could not be made again", async () => {
+      const head = this.head();
+      if (head !== undefined && head.generationId !== "") {
+        const options = { previews: { longestEdgePx: 512 }, numImages: 1 };
+        await this.client().sessions.createRerun(this.sessionId(), head.id, options);
+      }
+    });
+  }
+
+  cancel(): Promise<void> {
+    return this.guard("It could not be cancelled", async () => {
+      await Promise.all([...this.state.work.keys()].map((id) => this.client().cancel(id)));
+    });
+  }
+
+  undo(): Promise<void> {
+    return this.move("There is nothing to undo", (id) => this.client().sessions.undo(id));
+  }
+
+  redo(): Promise<void> {
+    return this.move("There is nothing to redo", (id) => this.client().sessions.redo(id));
+  }
+
+  goTo(revision: string): Promise<void> {
+    return this.move("The revision could not be shown", (id) => this.client().sessions.goTo(id, revision));
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.guard("The session could not be deleted", async () => {
+      await this.client().sessions.delete(id);
+      await this.refresh();
+    });
+  }
+
+  /** Loads a model, or frees its memory. */
+  async toggleModel(model: Model, load: boolean): Promise<void> {
+    await this.guard(`${model.name} could not be ${load ? "loaded" : "unloaded"}`, async () => {
+      if (load) {
+        for await (const { model: loading } of this.client().models.load(model.name)) {
+          this.set({ models: this.state.models.map((one) => (one.name === loading.name ? loading : one)) });
+        }
+      } else {
+        await this.client().models.unload(model.name);
+      }
+      this.set({ models: await this.client().models.list() });
+    });
+  }
+
+  dismiss(): void {
+    this.set({ trouble: undefined });
+  }
+
+  complain(title: string, message: string): void {
+    this.set({ trouble: { title, message, fields: [], retryAfterMs: undefined } });
+  }
+
+  /** The revision at which the session stands. */
+  head(): Revision | undefined {
+    return this.state.revisions.find(({ id }) => id === this.state.session?.headRevisionId);
+  }
+
+  private client(): Easel {
+    if (this.easel === undefined) {
+      throw new Error("the daemon has not answered yet");
+    }
+    return this.easel;
+  }
+
+  private sessionId(): string {
+    return this.state.session?.id ?? "";
+  }
+
+  private set(change: Partial<State>): void {
+    this.state = { ...this.state, ...change };
+    this.listeners.forEach((listener) => listener());
+  }
+
+  private async refresh(): Promise<void> {
+    const [sessions, models] = await Promise.all([this.client().sessions.list(), this.client().models.list()]);
+    this.set({ sessions, models });
+  }
+
+  private async loadRevisions(): Promise<void> {
+    const id = this.sessionId();
+    const revisions = await this.client().sessions.revisions(id);
+    if (id === this.sessionId()) {
+      this.set({ revisions });
+    }
+  }
+
+  /** Looks at the daemon until it has gone; not while the page is hidden. */
+  private async look(): Promise<never> {
+    for (let turn = 0; ; turn += 1) {
+      if (!document.hidden) {
+        const status = await this.client().status();
+        const busy = new Set(status.stages.filter(({ generationId }) => generationId !== "").map(({ name }) => name));
+        const samples = [...this.state.samples, { time: Date.now(), busy }].slice(-SAMPLES);
+        this.set({ status, samples, connection: "connected" });
+        if (turn % 10 === 9) {
+          this.set({ models: await this.client().models.list() });
+        }
+      }
+      await wait(LOOK_MS);
+    }
+  }
+
+  private async follow(id: string, signal: AbortSignal): Promise<void> {
+    try {
+      for await (const event of this.client().sessions.watch(id, { signal })) {
+        if (!signal.aborted) {
+          await this.take(event);
+        }
+      }
+    } catch (thrown) {
+      this.tell("The session is no longer followed", thrown);
+    }
+  }
+
+  private async take(event: SessionEvent): Promise<void> {
+    switch (event.kind) {
+      case "session": {
+        this.set({ session: event.session });
+        if (BigInt(this.state.revisions.length) !== event.session.revisionCount) {
+          await this.loadRevisions().catch(() => undefined);
+        }
+        return;
+      }
+      case "generation":
+        this.takeGeneration(event.event);
+        return;
+      case "deleted":
+        this.close();
+        this.complain("The session was deleted", "It was removed here or in another window.");
+        return;
+      case "lost":
+        this.set({ connection: "lost" });
+    }
+  }
+
+  private takeGeneration(event: GenerationEvent): void {
+    const work = new Map(this.state.work);
+    const id = event.generationId;
+    if (isLast(event)) {
+      this.drop(work.get(id)?.preview);
+      work.delete(id);
+      this.set({ work });
+      // The first generation loads its model.
+      void this.client().models.list().then((models) => this.set({ models }), () => undefined);
+      if (event.kind === "ended" && event.error.reason !== "CANCELLED" && event.error.reason !== "SUPERSEDED") {
+        this.tell("The picture could not be made", event.error);
+      }
+      return;
+    }
+    const known = work.get(id) ?? { id, queued: 0, fraction: 0, doing: "accepted", preview: undefined };
+    work.set(id, this.advanced(known, event));
+    this.set({ work });
+  }
+
+  private advanced(work: Work, event: GenerationEvent): Work {
+    switch (event.kind) {
+      case "queued":
+        return { ...work, queued: event.position, doing: `waiting, ${ordinal(event.position)} in the queue` };
+      case "progress": {
+        const { stage, done, total, fraction } = event.progress;
+        const step = stage === Stage.DENOISE ? `, step ${Math.min(done + 1, total)} of ${total}` : "";
+        return { ...work, queued: 0, fraction, doing: `${DOING[stage] ?? "working"}${step}` };
+      }
+      case "preview": {
+        const blob = inlineBlob(event.preview.image);
+        this.drop(work.preview);
+        return { ...work, preview: blob === undefined ? undefined : URL.createObjectURL(blob) };
+      }
+      default:
+        return work;
+    }
+  }
+
+  private drop(url: string | undefined): void {
+    if (url !== undefined) {
+      URL.revokeObjectURL(url);
+    }
+  }
+
+  private move(title: string, go: (session: string) => Promise<Session>): Promise<void> {
+    return this.guard(title, async () => this.set({ session: await go(this.sessionId()) }));
+  }
+
+  private async guard(title: string, action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+      this.set({ trouble: undefined });
+    } catch (thrown) {
+      this.tell(title, thrown);
+    }
+  }
+
+  private tell(title: string, thrown: unknown): void {
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    const known = thrown instanceof EaselError;
+    const fields = known ? thrown.violations.map(({ field, description }) => `${field}: ${description}`) : [];
+    const retryAfterMs = known ? thrown.retryAfterMs : undefined;
+    this.set({ trouble: { title, message: fields.length > 0 ? "" : message, fields, retryAfterMs } });
+  }
+}
+
+function ordinal(place: number): string {
+  return place === 1 ? "next" : `number ${place}`;
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
