@@ -90,7 +90,7 @@ fn named(service: &str, method: &str) -> Option<Needs> {
         ("GenerationService", "ListGenerations") => READ,
         ("GenerationService", "RunGeneration" | "CreateGeneration") => GENERATE,
         ("GenerationService", "WatchGeneration" | "PollGeneration" | "GetGeneration" | "CancelGeneration") => WORK,
-        ("ModelService", "ListModels" | "GetModel") => READ,
+        ("ModelService", "ListModels" | "GetModel" | "ListLoras") => READ,
         ("ModelService", "LoadModel" | "UnloadModel") => MODELS,
         ("ModelService", "AddModel") => Needs::Owner,
         ("SessionService", "CollectGarbage") => Needs::Owner,
