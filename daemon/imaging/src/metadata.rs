@@ -1,6 +1,6 @@
 //! The parameters of a picture, kept inside its file as JSON. PNG has them as an `iTXt` text (UTF-8) with the keyword `easel`; JPEG and WebP as
-//! the EXIF UserComment and TIFF as the ImageDescription, in ASCII with JSON's own escapes, since that is what other programs pass on
-//! unharmed. The reader is fed strangers' files: it is total, and bounded by `MAX_PARAMETERS_BYTES`.
+//! the EXIF UserComment and TIFF as the ImageDescription, in ASCII with JSON's own escapes, so that no program has to
+//! guess an encoding. What other programs leave of them when they save a file has not been tried. The reader is fed strangers' files: it is total, and bounded by `MAX_PARAMETERS_BYTES`.
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read};
