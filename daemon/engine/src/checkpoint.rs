@@ -47,10 +47,10 @@ pub(crate) enum FileBytes {
 /// What a file system says of a file: two files with equal stamps are taken to have the same content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct FileStamp {
-    /// As it was opened; the name alone for a file that is compiled in.
+    /// As it was opened.
     pub(crate) path: PathBuf,
     bytes: u64,
-    /// Time of its last change, in nanoseconds since 1970; 0 for a file that is compiled in.
+    /// Time of its last change, in nanoseconds since 1970.
     modified_ns: u64,
     /// Number of the file in its file system; 0 where there is none.
     inode: u64,
@@ -196,23 +196,17 @@ impl Checkpoint {
 
     /// Size of a file in bytes and the time of its last change in nanoseconds since 1970; 0 for one that is compiled in.
     pub(crate) fn stamp(&self, file: &str) -> Result<(u64, u64), LoadError> {
-        match &*self.source {
-            Source::Folder(_) => {
-                let stamp = self.file_stamp(file)?;
-                Ok((stamp.bytes, stamp.modified_ns))
-            }
-            Source::Embedded(_) => Ok((self.embedded_bytes(file)?.len() as u64, 0)),
+        match self.file_stamp(file)? {
+            Some(stamp) => Ok((stamp.bytes, stamp.modified_ns)),
+            None => Ok((self.embedded_bytes(file)?.len() as u64, 0)),
         }
     }
 
-    /// What names the content of a file without reading it.
-    pub(crate) fn file_stamp(&self, file: &str) -> Result<FileStamp, LoadError> {
+    /// What names the content of a file without reading it; `None` for one that is compiled in, which no file system knows.
+    pub(crate) fn file_stamp(&self, file: &str) -> Result<Option<FileStamp>, LoadError> {
         match &*self.source {
-            Source::Folder(root) => FileStamp::of(&root.join(file)).map_err(|e| io_error(file, e)),
-            Source::Embedded(_) => {
-                let bytes = self.embedded_bytes(file)?.len() as u64;
-                Ok(FileStamp { path: PathBuf::from(file), bytes, modified_ns: 0, inode: 0 })
-            }
+            Source::Folder(root) => FileStamp::of(&root.join(file)).map(Some).map_err(|e| io_error(file, e)),
+            Source::Embedded(_) => Ok(None),
         }
     }
 

@@ -54,24 +54,18 @@ impl Digests {
 
     /// The digests of a checkpoint as far as they can be told without reading a weight file.
     pub(crate) fn known(&self, checkpoint: &Checkpoint) -> Option<ModelDigests> {
-        of_checkpoint(checkpoint, |file| Ok(self.locked().get(&checkpoint.file_stamp(file)?).copied())).ok().flatten()
+        let look_up =
+            |file: &str| Ok(checkpoint.file_stamp(file)?.and_then(|stamp| self.locked().get(&stamp).copied()));
+        of_checkpoint(checkpoint, look_up).ok().flatten()
     }
 
     /// The digests of a checkpoint; reads the files that are not known.
     pub(crate) fn compute(&self, checkpoint: &Checkpoint) -> Result<ModelDigests, LoadError> {
         let mut news = false;
         let digests = of_checkpoint(checkpoint, |file| {
-            let stamp = checkpoint.file_stamp(file)?;
-            let found = self.locked().get(&stamp).copied();
-            if found.is_some() {
-                return Ok(found);
-            }
-            let digest = BlobHash(checkpoint.digest(file)?);
-            // A file that changed while it was read is read again next time.
-            if checkpoint.file_stamp(file)? == stamp {
-                self.locked().insert(stamp, digest);
-                news = true;
-            }
+            let read = || Ok(BlobHash(checkpoint.digest(file)?));
+            let (digest, is_news) = self.learn(|| checkpoint.file_stamp(file), read)?;
+            news |= is_news;
             Ok(Some(digest))
         })?;
         if news {
@@ -82,18 +76,36 @@ impl Digests {
 
     /// SHA-256 of a single file; reads it when it is not known.
     pub(crate) fn of_file(&self, path: &Path) -> std::io::Result<BlobHash> {
-        let stamp = FileStamp::of(path)?;
-        if let Some(digest) = self.locked().get(&stamp) {
-            return Ok(*digest);
-        }
-        let mut hash = Sha256::new();
-        std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
-        let digest = BlobHash(hash.finalize().into());
-        if FileStamp::of(path)? == stamp {
-            self.locked().insert(stamp, digest);
+        let read = || {
+            let mut hash = Sha256::new();
+            std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
+            Ok(BlobHash(hash.finalize().into()))
+        };
+        let (digest, is_news) = self.learn(|| FileStamp::of(path).map(Some), read)?;
+        if is_news {
             self.keep();
         }
         Ok(digest)
+    }
+
+    /// The digest of what has a stamp, read when it is not known, and whether it is remembered from now on. What has no stamp is
+    /// read and not remembered: another build may have other bytes under its name.
+    fn learn<E>(
+        &self,
+        stamp: impl Fn() -> Result<Option<FileStamp>, E>,
+        read: impl FnOnce() -> Result<BlobHash, E>,
+    ) -> Result<(BlobHash, bool), E> {
+        let Some(before) = stamp()? else { return Ok((read()?, false)) };
+        if let Some(digest) = self.locked().get(&before) {
+            return Ok((*digest, false));
+        }
+        let digest = read()?;
+        // A file that changed while it was read is read again next time.
+        let is_news = stamp()?.as_ref() == Some(&before);
+        if is_news {
+            self.locked().insert(before, digest);
+        }
+        Ok((digest, is_news))
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<FileStamp, BlobHash>> {
@@ -181,6 +193,18 @@ mod tests {
         let changed = again.compute(&checkpoint).expect("digests");
         assert_eq!(changed.components[..2], computed.components[..2]);
         assert_ne!(changed.components[2], computed.components[2]);
+    }
+
+    #[test]
+    fn what_is_compiled_in_is_not_remembered_since_another_build_may_have_other_bytes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = folder.path().join("digests.json");
+        let digests = Digests::open(Some(cache.clone()));
+        let embedded = crate::embedded::checkpoint();
+        let computed = digests.compute(&embedded).expect("digests");
+        assert_eq!(digests.compute(&embedded).expect("digests"), computed);
+        assert_eq!(digests.known(&embedded), None);
+        assert!(!cache.exists(), "a start with the embedded model alone writes nothing");
     }
 
     #[test]

@@ -110,9 +110,8 @@ fn source(file: &str, weight: f32) -> LoraSource {
     LoraSource { lora: PlannedLora { name: None, sha256, weight }, bytes: LoraBytes::Memory(bytes) }
 }
 
-/// Latents after one step, as bits.
-fn drawn(denoiser: &mut easel_engine::engine::Denoiser, loras: Vec<LoraSource>) -> Vec<u32> {
-    let spec = DenoiseSpec {
+fn spec(loras: Vec<LoraSource>) -> DenoiseSpec {
+    DenoiseSpec {
         size: Size { width: 64, height: 64 },
         steps: 2,
         sigmas: Vec::new(),
@@ -120,10 +119,14 @@ fn drawn(denoiser: &mut easel_engine::engine::Denoiser, loras: Vec<LoraSource>) 
         guidance: None,
         edit: false,
         loras,
-    };
+    }
+}
+
+/// Latents after one step, as bits.
+fn drawn(denoiser: &mut easel_engine::engine::Denoiser, loras: Vec<LoraSource>) -> Vec<u32> {
     let prompt = Tensor::full(0.25f32, (1, 9, 64), &Device::Cpu).expect("numbers");
     let embeds = PromptEmbeds::new(vec![prompt.clone(), prompt]);
-    let mut state = denoiser.begin(&spec, &embeds, None).expect("it begins");
+    let mut state = denoiser.begin(&spec(loras), &embeds, None).expect("it begins");
     denoiser.step(&mut state, &StageControl::detached()).expect("a step");
     let values: Vec<f32> = state.latents().tensor().flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers");
     values.into_iter().map(f32::to_bits).collect()
@@ -151,15 +154,6 @@ fn a_lora_leaves_no_trace_in_any_precision() {
 fn two_generations_with_other_loras_do_not_meet() {
     let engine = engine(Precisions::default(), None);
     let mut denoiser = engine.load_denoiser(MODEL, &StageControl::detached()).expect("the denoiser");
-    let spec = |loras| DenoiseSpec {
-        size: Size { width: 64, height: 64 },
-        steps: 2,
-        sigmas: Vec::new(),
-        seed: 7,
-        guidance: None,
-        edit: false,
-        loras,
-    };
     let prompt = Tensor::ones((1, 5, 64), DType::F32, &Device::Cpu).expect("numbers");
     let embeds = PromptEmbeds::new(vec![prompt.clone(), prompt]);
     let control = StageControl::detached();
