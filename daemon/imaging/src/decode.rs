@@ -5,15 +5,14 @@ mod colour;
 mod jpeg;
 mod orientation;
 
-pub(crate) use jpeg::{is_cmyk as jpeg_is_cmyk, is_complete as jpeg_is_complete};
-pub(crate) use orientation::of as orientation_of;
+pub(crate) use jpeg::is_cmyk as jpeg_is_cmyk;
+pub(crate) use orientation::{of as orientation_of, swaps_sides};
 
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
 use easel_domain::limits::{MAX_DECODE_BYTES, MAX_ICC_BYTES, MAX_SOURCE_EDGE_PX, MAX_SOURCE_PIXELS};
 use easel_domain::{Error, Reason, RgbImage, Size};
-use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 /// The field that violations name; pictures come in one place of a request only.
@@ -36,14 +35,11 @@ pub fn probe(bytes: &[u8]) -> Result<Probe, Error> {
     guarded(|| {
         let (format, mut decoder) = open(bytes)?;
         let (width, height) = decoder.dimensions();
-        let turned = match orientation::of(format, &mut decoder) {
-            Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH => Size { width: height, height: width },
-            _ => Size { width, height },
+        let size = match swaps_sides(orientation::of(format, &mut decoder)) {
+            true => Size { width: height, height: width },
+            false => Size { width, height },
         };
-        Ok(Probe { format, size: turned })
+        Ok(Probe { format, size })
     })
 }
 
@@ -52,15 +48,21 @@ pub fn probe(bytes: &[u8]) -> Result<Probe, Error> {
 pub fn load(bytes: &[u8]) -> Result<RgbImage, Error> {
     guarded(|| {
         let (format, mut decoder) = open(bytes)?;
-        if format == "jpeg" && !jpeg::is_complete(bytes) {
-            return Err(invalid("is cut: the end of the JPEG is missing: save or send it again".to_owned()));
-        }
+        check_end(format, bytes)?;
         let orientation = orientation::of(format, &mut decoder);
         let picture = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(format, &error))?;
         let mut picture = colour::rgb(picture, format == "png" && is_grey_png(bytes));
         picture.apply_orientation(orientation);
         RgbImage::new(picture.width(), picture.height(), picture.into_rgb8().into_raw())
     })
+}
+
+/// A JPEG without its end would come out with grey in place of what is missing.
+pub(crate) fn check_end(format: &str, bytes: &[u8]) -> Result<(), Error> {
+    if format == "jpeg" && !jpeg::is_complete(bytes) {
+        return Err(invalid("is cut: the end of the JPEG is missing: save or send it again".to_owned()));
+    }
+    Ok(())
 }
 
 /// The decoders read what strangers send and are not ours: a panic in one of them is a damaged file, not a fault of the

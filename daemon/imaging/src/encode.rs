@@ -10,7 +10,7 @@ use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 /// Quality of JPEG files, 1 to 100.
-const JPEG_QUALITY: u8 = 92;
+pub(crate) const JPEG_QUALITY: u8 = 92;
 
 /// Encodes as [`encode`] does and writes texts beside the pixels, pairs of a keyword and a text, in that order. Only PNG holds
 /// them (as `iTXt`, UTF-8); other formats leave them out. A keyword has 1 to 79 printable ASCII characters and neither it nor the

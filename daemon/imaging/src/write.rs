@@ -31,7 +31,7 @@ pub struct Output<'a> {
 
 impl Output<'_> {
     /// The default quality of JPEG files.
-    pub const JPEG_QUALITY: u8 = 92;
+    pub const JPEG_QUALITY: u8 = encode::JPEG_QUALITY;
 }
 
 /// Encodes a canvas. PNG holds 8 and 16 bits (floats become 16), TIFF all depths, WebP and JPEG 8 bits. JPEG has no alpha: the picture

@@ -14,11 +14,7 @@ impl Canvas {
     pub fn open(bytes: &[u8]) -> Result<Self, Error> {
         decode::guarded(|| {
             let (format, mut decoder) = decode::open(bytes)?;
-            if format == "jpeg" && !decode::jpeg_is_complete(bytes) {
-                return Err(decode::invalid(
-                    "is cut: the end of the JPEG is missing: save or send it again".to_owned(),
-                ));
-            }
+            decode::check_end(format, bytes)?;
             let cmyk = matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16);
             if cmyk || format == "jpeg" && decode::jpeg_is_cmyk(bytes) {
                 return Err(decode::invalid("is CMYK, which is not edited: convert it to RGB or grey".to_owned()));
@@ -56,7 +52,7 @@ impl Canvas {
             Samples::U16(v) => Samples::U16(turned(&v, size, channels, orientation)),
             Samples::F32(v) => Samples::F32(turned(&v, size, channels, orientation)),
         };
-        if swaps_sides(orientation) {
+        if decode::swaps_sides(orientation) {
             self.size = Size { width: size.height, height: size.width };
         }
         self.turned = true;
@@ -80,15 +76,10 @@ fn samples_of(picture: DynamicImage) -> (Channels, Samples) {
     }
 }
 
-fn swaps_sides(orientation: Orientation) -> bool {
-    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
-}
-
 /// The picture after the turn. `size` is that before it.
 fn turned<T: Copy>(values: &[T], size: Size, channels: usize, orientation: Orientation) -> Vec<T> {
     let (width, height) = (size.width as usize, size.height as usize);
-    let (new_width, new_height) = if swaps_sides(orientation) { (height, width) } else { (width, height) };
+    let (new_width, new_height) = if decode::swaps_sides(orientation) { (height, width) } else { (width, height) };
     let mut out = Vec::with_capacity(values.len());
     for y in 0..new_height {
         for x in 0..new_width {

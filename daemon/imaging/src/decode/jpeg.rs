@@ -1,4 +1,4 @@
-//! Whether a JPEG has its end. The decoder fills what is missing with grey; Pillow refuses, and so do we.
+//! What the segments of a JPEG tell: whether it has its end, and whether it is CMYK. The decoder fills what is missing with grey; Pillow refuses, and so do we.
 
 const END_OF_IMAGE: u8 = 0xd9;
 const START_OF_SCAN: u8 = 0xda;
@@ -11,8 +11,8 @@ pub(crate) fn is_complete(bytes: &[u8]) -> bool {
             END_OF_IMAGE => return true,
             0x01 | 0xd0..=0xd8 => at = after,
             _ => {
-                let Some(&[high, low]) = bytes.get(after..after + 2) else { return false };
-                at = after + usize::from(u16::from_be_bytes([high, low])).max(2);
+                let Some(behind) = behind_segment(bytes, after) else { return false };
+                at = behind;
             }
         }
         if marker == START_OF_SCAN {
@@ -33,8 +33,8 @@ pub(crate) fn is_cmyk(bytes: &[u8]) -> bool {
         if marker == START_OF_SCAN || marker == END_OF_IMAGE {
             return false;
         }
-        let Some(&[high, low]) = bytes.get(after..after + 2) else { return false };
-        at = after + usize::from(u16::from_be_bytes([high, low])).max(2);
+        let Some(behind) = behind_segment(bytes, after) else { return false };
+        at = behind;
     }
     false
 }
@@ -44,6 +44,12 @@ fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = bytes.get(at..)?;
     let prefix = rest.windows(2).position(|pair| pair[0] == 0xff && pair[1] != 0xff && pair[1] != 0)?;
     Some((rest[prefix + 1], at + prefix + 2))
+}
+
+/// Where a segment ends whose length stands at `at`.
+fn behind_segment(bytes: &[u8], at: usize) -> Option<usize> {
+    let &[high, low] = bytes.get(at..at + 2)? else { return None };
+    Some(at + usize::from(u16::from_be_bytes([high, low])).max(2))
 }
 
 /// Where the coded data of a scan ends: at the first marker that is no restart marker.

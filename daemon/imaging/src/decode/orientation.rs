@@ -18,6 +18,12 @@ pub(crate) fn of(format: &str, decoder: &mut impl ImageDecoder) -> Orientation {
         .unwrap_or(Orientation::NoTransforms)
 }
 
+/// Whether width and height change places.
+pub(crate) fn swaps_sides(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
 /// The digit after `tiff:Orientation="` or `tiff:Orientation>`.
 fn by_xmp(packet: &[u8]) -> Option<Orientation> {
     const NAME: &[u8] = b"tiff:Orientation";
