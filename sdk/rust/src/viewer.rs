@@ -54,57 +54,93 @@ impl Seen {
     }
 }
 
-/// What happens to a session; see [`Easel::watch_session`].
-///
-/// When the connection breaks, the stream connects again: the session comes as it stands then, and the events of each generation
-/// go on after the last one that was given.
-pub struct SessionStream {
+/// A call that gives what happens to a session.
+trait Call: Sized {
+    /// What it gives.
+    type Told;
+
+    async fn open(client: &Easel, id: &str, seen: Vec<v1::SeenGeneration>) -> Result<Self, Error>;
+
+    /// What is told next; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Self::Told>, tonic::Status>;
+}
+
+/// A call that is made again when the connection breaks.
+struct Line<C> {
     client: Easel,
     id: String,
-    wire: Option<Streaming<v1::WatchSessionResponse>>,
+    call: Option<C>,
     seen: Seen,
     patience: Patience,
 }
 
-impl SessionStream {
-    pub(crate) async fn open(client: Easel, id: String) -> Result<Self, Error> {
-        let wire = client.watch_session_call(id.clone(), Vec::new()).await?;
-        Ok(Self { client, id, wire: Some(wire), seen: Seen::default(), patience: Patience::default() })
+impl<C: Call> Line<C> {
+    async fn open(client: Easel, id: String) -> Result<Self, Error> {
+        let call = Some(C::open(&client, &id, Vec::new()).await?);
+        Ok(Self { client, id, call, seen: Seen::default(), patience: Patience::default() })
     }
 
-    /// The next event; `None` after the session was deleted. Safe to drop while it waits.
-    pub async fn next(&mut self) -> Option<Result<v1::SessionEvent, Error>> {
-        while !self.seen.deleted {
-            match self.step().await {
-                Ok(None) => {}
-                Ok(Some(event)) => return Some(Ok(event)),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        None
-    }
-
-    /// One attempt: an event, or nothing when there is something to try again.
-    async fn step(&mut self) -> Result<Option<v1::SessionEvent>, Error> {
-        let Some(wire) = &mut self.wire else {
+    /// One attempt: something told, or nothing when there is something to try again.
+    async fn step(&mut self) -> Result<Option<C::Told>, Error> {
+        let Some(call) = &mut self.call else {
             self.patience.pause().await;
-            match self.client.watch_session_call(self.id.clone(), self.seen.wire()).await {
-                Ok(wire) => self.wire = Some(wire),
+            match C::open(&self.client, &self.id, self.seen.wire()).await {
+                Ok(call) => self.call = Some(call),
                 Err(error) => self.patience.lose(error, true)?,
             }
             return Ok(None);
         };
-        let error = match wire.message().await {
-            Ok(Some(answer)) => {
+        let error = match call.next().await {
+            Ok(Some(told)) => {
                 self.patience.found();
-                return Ok(answer.event.filter(|event| self.seen.takes(event)));
+                return Ok(Some(told));
             }
             Ok(None) => lost("the daemon ended the stream early"),
             Err(status) => status.into(),
         };
-        self.wire = None;
+        self.call = None;
         self.patience.lose(error, true)?;
         Ok(None)
+    }
+}
+
+/// What happens to a session; see [`Easel::watch_session`].
+///
+/// When the connection breaks, the stream connects again: the session comes as it stands then, and the events of each generation
+/// go on after the last one that was given.
+pub struct SessionStream(Line<Streaming<v1::WatchSessionResponse>>);
+
+impl Call for Streaming<v1::WatchSessionResponse> {
+    type Told = v1::WatchSessionResponse;
+
+    async fn open(client: &Easel, id: &str, seen: Vec<v1::SeenGeneration>) -> Result<Self, Error> {
+        client.watch_session_call(id.to_owned(), seen).await
+    }
+
+    async fn next(&mut self) -> Result<Option<Self::Told>, tonic::Status> {
+        self.message().await
+    }
+}
+
+impl SessionStream {
+    pub(crate) async fn open(client: Easel, id: String) -> Result<Self, Error> {
+        Line::open(client, id).await.map(Self)
+    }
+
+    /// The next event; `None` after the session was deleted. Safe to drop while it waits.
+    pub async fn next(&mut self) -> Option<Result<v1::SessionEvent, Error>> {
+        while !self.0.seen.deleted {
+            match self.0.step().await {
+                Ok(told) => {
+                    let event = told.and_then(|told| told.event).filter(|event| self.0.seen.takes(event));
+                    if let Some(event) = event {
+                        return Some(Ok(event));
+                    }
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
     }
 }
 
@@ -114,22 +150,21 @@ impl SessionStream {
 /// under way is asked again where that cannot do a thing twice; an undo or redo is not, and fails with `CONNECTION_LOST`: the
 /// session, which comes next, says whether it was done.
 pub struct Editor {
-    client: Easel,
-    id: String,
-    wire: Option<Wire>,
-    seen: Seen,
-    patience: Patience,
+    line: Line<Dialogue>,
     next_tag: u64,
     /// Events that came before an answer.
     events: VecDeque<v1::SessionEvent>,
 }
 
-struct Wire {
+/// An EditSession call: both of its sides.
+struct Dialogue {
     requests: mpsc::Sender<v1::EditSessionRequest>,
     told: Streaming<v1::EditSessionResponse>,
 }
 
-impl Wire {
+impl Call for Dialogue {
+    type Told = v1::EditSessionResponse;
+
     async fn open(client: &Easel, id: &str, seen: Vec<v1::SeenGeneration>) -> Result<Self, Error> {
         let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
         let attach = Asked::Attach(v1::AttachSession { session_id: id.to_owned(), seen });
@@ -137,13 +172,15 @@ impl Wire {
         let _ = requests.send(v1::EditSessionRequest { tag: String::new(), request: Some(attach) }).await;
         Ok(Self { requests, told: client.edit_session_call(ReceiverStream::new(waiting)).await? })
     }
+
+    async fn next(&mut self) -> Result<Option<Self::Told>, tonic::Status> {
+        self.told.message().await
+    }
 }
 
 impl Editor {
     pub(crate) async fn open(client: Easel, id: String) -> Result<Self, Error> {
-        let wire = Some(Wire::open(&client, &id, Vec::new()).await?);
-        let (seen, patience) = (Seen::default(), Patience::default());
-        Ok(Self { client, id, wire, seen, patience, next_tag: 0, events: VecDeque::new() })
+        Ok(Self { line: Line::open(client, id).await?, next_tag: 0, events: VecDeque::new() })
     }
 
     /// Asks for an edit; the generation as accepted. Its events come with [`next`](Self::next).
@@ -191,7 +228,7 @@ impl Editor {
             if let Some(event) = self.events.pop_front() {
                 return Some(Ok(event));
             }
-            if self.seen.deleted {
+            if self.line.seen.deleted {
                 return None;
             }
             match self.step().await {
@@ -210,16 +247,16 @@ impl Editor {
         let tag = self.next_tag.to_string();
         let request = v1::EditSessionRequest { tag: tag.clone(), request: Some(asked) };
         let mut sent = false;
-        while !self.seen.deleted {
-            if self.wire.is_none() && sent {
+        while !self.line.seen.deleted {
+            if self.line.call.is_none() && sent {
                 if !twice {
                     return Err(lost("before the answer came: the session says whether it was done"));
                 }
                 sent = false;
             }
-            if let (Some(wire), false) = (&self.wire, sent) {
+            if let (Some(call), false) = (&self.line.call, sent) {
                 // When it cannot be sent, the next step finds the stream at its end.
-                sent = wire.requests.send(request.clone()).await.is_ok();
+                sent = call.requests.send(request.clone()).await.is_ok();
             }
             match self.step().await? {
                 Some(Told::Event(event)) => self.events.push_back(event),
@@ -235,29 +272,12 @@ impl Editor {
         Err(Error::protocol("the session was deleted before an answer came"))
     }
 
-    /// One attempt: something told, or nothing when there is something to try again.
+    /// An answer or an event that is new, or nothing when there is something to try again.
     async fn step(&mut self) -> Result<Option<Told>, Error> {
-        let Some(wire) = &mut self.wire else {
-            self.patience.pause().await;
-            match Wire::open(&self.client, &self.id, self.seen.wire()).await {
-                Ok(wire) => self.wire = Some(wire),
-                Err(error) => self.patience.lose(error, true)?,
-            }
-            return Ok(None);
-        };
-        let error = match wire.told.message().await {
-            Ok(Some(told)) => {
-                self.patience.found();
-                return Ok(told.response.filter(|told| match told {
-                    Told::Event(event) => self.seen.takes(event),
-                    Told::Answer(_) => true,
-                }));
-            }
-            Ok(None) => lost("the daemon ended the stream early"),
-            Err(status) => status.into(),
-        };
-        self.wire = None;
-        self.patience.lose(error, true)?;
-        Ok(None)
+        let told = self.line.step().await?.and_then(|told| told.response);
+        Ok(told.filter(|told| match told {
+            Told::Event(event) => self.line.seen.takes(event),
+            Told::Answer(_) => true,
+        }))
     }
 }
