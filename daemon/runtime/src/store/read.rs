@@ -114,16 +114,13 @@ impl Outcome {
 impl Store {
     /// A generation by its id.
     pub(crate) fn generation(&mut self, id: &GenerationId) -> Result<Option<Stored>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM generations WHERE id = ?1");
-        let found = self.db.query_row(&sql, [id.as_str()], Columns::of).optional().map_err(sql_error)?;
+        let found = self.row("id = ?1", id.as_str())?;
         found.map(|columns| self.stored(columns)).transpose()
     }
 
     /// A generation as it stands, without the files of its pictures: for lists.
-    pub(crate) fn summary(&mut self, id: &GenerationId) -> Result<Option<Snapshot>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM generations WHERE id = ?1");
-        let found = self.db.query_row(&sql, [id.as_str()], Columns::of).optional().map_err(sql_error)?;
-        let Some(columns) = found else { return Ok(None) };
+    pub(crate) fn summary(&self, id: &GenerationId) -> Result<Option<Snapshot>, Error> {
+        let Some(columns) = self.row("id = ?1", id.as_str())? else { return Ok(None) };
         let (base, outcome) = columns.snapshot()?;
         Ok(Some(match outcome {
             Some(outcome) => {
@@ -143,8 +140,7 @@ impl Store {
 
     /// The newest generation with a request id.
     pub(crate) fn generation_of_request(&mut self, request_id: &RequestId) -> Result<Option<Stored>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM generations WHERE request_id = ?1 ORDER BY id DESC LIMIT 1");
-        let found = self.db.query_row(&sql, [request_id.as_str()], Columns::of).optional().map_err(sql_error)?;
+        let found = self.row("request_id = ?1 ORDER BY id DESC LIMIT 1", request_id.as_str())?;
         found.map(|columns| self.stored(columns)).transpose()
     }
 
@@ -189,6 +185,12 @@ impl Store {
             }
         }
         Ok(ids)
+    }
+
+    /// The row of which `condition` holds for `value`.
+    fn row(&self, condition: &str, value: &str) -> Result<Option<Columns>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM generations WHERE {condition}");
+        self.db.query_row(&sql, [value], Columns::of).optional().map_err(sql_error)
     }
 
     fn stored(&mut self, columns: Columns) -> Result<Stored, Error> {

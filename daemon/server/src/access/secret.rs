@@ -1,6 +1,6 @@
 //! Random secrets and what is remembered of them: their SHA-256, which gives nothing away and is compared in constant time.
 
-use easel_domain::{Error, Reason};
+use easel_domain::{BlobHash, Error, Reason};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -11,42 +11,20 @@ const SECRET_BYTES: usize = 32;
 /// Letters of codes that a person types: no vowels, so that no words come out, and nothing that looks like another.
 const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
-/// The SHA-256 of a secret.
+/// The SHA-256 of a secret, written as hashes of blobs are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) struct Digest([u8; 32]);
+#[serde(transparent)]
+pub(crate) struct Digest(BlobHash);
 
 impl Digest {
     /// Of a secret.
     pub(crate) fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
+        Self(BlobHash(Sha256::digest(secret.as_bytes()).into()))
     }
 
     /// Whether it is that of the same secret; takes as long whether or not.
     pub(crate) fn matches(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        hex(&digest.0)
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || "a digest must be 64 hexadecimal digits".to_owned();
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        let mut bytes = [0; 32];
-        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong())?;
-        }
-        Ok(Self(bytes))
+        self.0.0.ct_eq(&other.0.0).into()
     }
 }
 
@@ -91,11 +69,13 @@ mod tests {
     #[test]
     fn a_digest_comes_back_from_its_text_and_nothing_else_does() {
         let digest = Digest::of("secret");
-        let text = String::from(digest.clone());
-        assert_eq!(Digest::try_from(text.clone()), Ok(digest.clone()));
+        let text = digest.0.to_string();
+        let read = |text: &str| serde_json::from_value::<Digest>(text.into());
+        assert_eq!(serde_json::to_value(&digest).unwrap(), text.as_str());
+        assert_eq!(read(&text).unwrap(), digest);
         assert!(digest.matches(&Digest::of("secret")) && !digest.matches(&Digest::of("Secret")));
         for wrong in ["", "00", &"g".repeat(64), &"é".repeat(32), &format!("{text}0")] {
-            assert!(Digest::try_from(wrong.to_owned()).is_err(), "{wrong}");
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 
