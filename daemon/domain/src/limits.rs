@@ -325,6 +325,9 @@ pub const MAX_TILES: usize = 64;
 /// Bytes of an embedded ICC profile; printers' profiles with large tables have 1 to 3 MiB.
 pub const MAX_ICC_BYTES: usize = 4 * 1024 * 1024;
 
+/// Bytes of an ICC profile that stands in a request beside raw pixels; those of printers mostly have half a megabyte.
+pub const MAX_INLINE_ICC_BYTES: usize = 1024 * 1024;
+
 /// Bytes of the parameters in a file, in ASCII with JSON's escapes: two prompts of four-byte characters have three times their
 /// `MAX_PROMPT_BYTES`, 48 KiB; a segment of a JPEG ends at 64 KiB.
 pub const MAX_PARAMETERS_BYTES: usize = 60 * 1024;
@@ -346,3 +349,4 @@ const _: () = assert!(MAX_QUEUED_GENERATIONS < ACTOR_MAILBOX);
 const _: () = assert!((MAX_NUM_INFERENCE_STEPS + 8) * MAX_NUM_IMAGES + 80 < MAX_KEPT_EVENTS as u32);
 const _: () = assert!(MAX_SOURCE_PIXELS * 3 <= MAX_HELD_SOURCE_BYTES);
 const _: () = assert!(MAX_EDGE_PX.is_multiple_of(SIZE_MULTIPLE_PX));
+const _: () = assert!(MAX_PADDING_PX < MAX_EDGE_PX && MAX_INLINE_ICC_BYTES <= MAX_ICC_BYTES);

@@ -1,17 +1,12 @@
 //! What an artist adds to a request: selection, raw pixels, lists of seeds, the shape of the answer.
 
-use easel_domain::limits::{MAX_EDGE_PX, MAX_NUM_IMAGES, MAX_SOURCE_EDGE_PX};
+use easel_domain::limits::{
+    MAX_INLINE_ICC_BYTES, MAX_NUM_IMAGES, MAX_PADDING_PX, MAX_SELECTION_EDGE_PX, MAX_SOURCE_EDGE_PX,
+};
 use easel_proto::v1;
 
 use super::Check;
 use super::request::source;
-
-/// Bounds of the widths of a selection in pixels: grow, feather, blend.
-const MAX_SELECTION_WIDTH_PX: u32 = 1024;
-/// Most context around a selection in pixels.
-const MAX_CONTEXT_PX: u32 = 4096;
-/// Bytes of an ICC profile that stands in a request; those of printers have half a megabyte.
-const MAX_ICC_BYTES: usize = 1024 * 1024;
 
 /// Checks the fields; none of them is carried out yet, so that a request with one is refused.
 pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
@@ -93,10 +88,10 @@ pub(super) fn selection(check: &mut Check, path: &str, wanted: &v1::Selection) {
         }
     }
     for (field, width, most) in [
-        ("grow_px", wanted.grow_px, MAX_SELECTION_WIDTH_PX),
-        ("feather_px", wanted.feather_px, MAX_SELECTION_WIDTH_PX),
-        ("blend_px", wanted.blend_px, MAX_SELECTION_WIDTH_PX),
-        ("context_px", wanted.context_px, MAX_CONTEXT_PX),
+        ("grow_px", wanted.grow_px, MAX_SELECTION_EDGE_PX),
+        ("feather_px", wanted.feather_px, MAX_SELECTION_EDGE_PX),
+        ("blend_px", wanted.blend_px, MAX_SELECTION_EDGE_PX),
+        ("context_px", wanted.context_px, MAX_PADDING_PX),
     ] {
         check.range(&at(field), width.unwrap_or(0), 0, most);
     }
@@ -111,8 +106,8 @@ pub(super) fn raw_pixels(check: &mut Check, path: &str, raw: &v1::RawPixels) {
     check.range(&at("height"), raw.height, 1, MAX_SOURCE_EDGE_PX);
     let layout = raw.layout.unwrap_or_default();
     raw_layout(check, &at("layout"), &layout);
-    if raw.icc_profile.len() > MAX_ICC_BYTES {
-        check.wrong(at("icc_profile"), format!("has more than {MAX_ICC_BYTES} bytes"));
+    if raw.icc_profile.len() > MAX_INLINE_ICC_BYTES {
+        check.wrong(at("icc_profile"), format!("has more than {MAX_INLINE_ICC_BYTES} bytes"));
     }
 }
 
@@ -123,5 +118,3 @@ fn raw_layout(check: &mut Check, path: &str, layout: &v1::RawLayout) {
         check.wrong(format!("{path}.stride_bytes"), "is 0: give the bytes from one row to the next, or leave it out");
     }
 }
-
-const _: () = assert!(MAX_CONTEXT_PX < MAX_EDGE_PX);
