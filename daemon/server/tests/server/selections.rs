@@ -68,7 +68,8 @@ async fn a_rectangle_and_a_mask_change_nothing_outside_and_the_answer_says_where
         color_match: v1::ColorMatch::Perceptual.into(),
         ..Default::default()
     };
-    for (selection, bounds) in [(rectangle(10, 20, 30, 25), (10, 20, 39, 44)), (masked, (63, 0, 97, 27))] {
+    // The disc ends 13 pixels from its middle at 80,10; it grows by 1 and is feathered by 2.
+    for (selection, bounds) in [(rectangle(10, 20, 30, 25), (10, 20, 39, 44)), (masked, (64, 0, 96, 26))] {
         let asked = v1::GenerationSpec { image: inline(&file), selection: Some(selection), ..spec("make it blue") };
         let generation = make(&daemon, asked).await;
         let resolved = generation.resolved.unwrap();
@@ -143,7 +144,10 @@ async fn a_session_goes_on_from_whole_canvases_and_its_draft_selects() {
     assert_eq!((made.width, made.height), (30, 20), "the answer is the layer");
     let (head_image, parent_image) = (head.image.unwrap(), parent.image.unwrap());
     assert_eq!((head_image.width, head_image.height), (100, 80), "the revision is the canvas");
-    assert_eq!(differing(&parent_image.inline, &head_image.inline).map(|found| found.0 >= 5 && found.3 <= 25), Some(true));
+    assert_eq!(
+        differing(&parent_image.inline, &head_image.inline).map(|found| found.0 >= 5 && found.3 <= 25),
+        Some(true)
+    );
     assert_eq!(head.spec.unwrap().selection, Some(layer));
     assert_eq!(head.resolved.unwrap().crop, generation.resolved.unwrap().crop);
 
@@ -154,7 +158,8 @@ async fn a_session_goes_on_from_whole_canvases_and_its_draft_selects() {
         ..Default::default()
     };
     let draft = v1::Draft { instruction: "a boat".into(), seed: Some(3), selection: Some(selection.clone()) };
-    let update = |draft| v1::UpdateSessionRequest { session_id: session.id.clone(), draft: Some(draft), ..Default::default() };
+    let update =
+        |draft| v1::UpdateSessionRequest { session_id: session.id.clone(), draft: Some(draft), ..Default::default() };
     let missing = client.update_session(update(draft.clone())).await.unwrap_err();
     assert_eq!(told(&missing).1, "BLOB_NOT_FOUND");
     let upload = v1::GenerationSpec { image: inline(&mask), ..spec("keep this") };
