@@ -7,7 +7,6 @@ mod perform;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use dashmap::DashMap;
 use easel_domain::engine::Engine;
@@ -316,5 +315,5 @@ async fn sleep_until(wake: Option<tokio::time::Instant>) {
 }
 
 fn now() -> Now {
-    Now { instant: crate::clock::now(), wall: SystemTime::now() }
+    Now { instant: crate::clock::now(), wall: crate::clock::wall() }
 }
