@@ -259,6 +259,9 @@ pub trait Engine: Send + Sync + 'static {
         plan.working.pixels() * limits::PEAK_BYTES_PER_PIXEL + plan.output.pixels() * 2 * 3
     }
 
+    /// Called when a network was dropped for good: gives the system what it took. Nothing by default.
+    fn give_back(&self) {}
+
     /// What the loaded networks keep between generations.
     fn kept(&self) -> Vec<KeptCache>;
 

@@ -161,6 +161,19 @@ pub const MAX_CONCURRENT_STREAMS: u32 = 128;
 /// Bytes of the headers of a request.
 pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
+/// A model that nobody uses stays in memory for this long, unless a setting or a request says otherwise.
+pub const MODEL_KEEP_ALIVE: Duration = Duration::from_secs(15 * 60);
+
+/// Longest time that a request may keep its model in memory.
+pub const MAX_KEEP_ALIVE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The machine is short of memory when programs can have less than this without swapping, in bytes; no longer when they can have
+/// twice as much.
+pub const LOW_MEMORY_BYTES: u64 = 384 << 20;
+
+/// Time between two looks at the memory of the machine.
+pub const MEMORY_TICK: Duration = Duration::from_secs(5);
+
 /// An actor that faults is rebuilt at most this many times within [`RESTART_WINDOW`].
 pub const MAX_RESTARTS: usize = 5;
 

@@ -50,6 +50,8 @@ pub struct ModelInfo {
     pub parameters: u64,
     /// Size of the weight files in bytes.
     pub file_bytes: u64,
+    /// Memory of the three networks when they are loaded, in bytes, as shapes and precisions predict it.
+    pub loaded_bytes: u64,
     /// SHA-256 that names the weights of all three networks: that of the lines `sha256sum` prints for the weight files of
     /// `text_encoder`, `unet` and `vae`, in this order and by name. `None` as long as they are being read for the first time.
     pub weights_sha256: Option<BlobHash>,

@@ -39,6 +39,16 @@ pub struct Precisions {
 }
 
 impl Precision {
+    /// Bytes of memory for each weight, scales included.
+    pub fn bytes_per_weight(self) -> f64 {
+        match self {
+            Self::F32 => 4.0,
+            Self::Int8 => 1.0,
+            Self::Q8_0 => 34.0 / 32.0,
+            Self::Q4K => 144.0 / 256.0,
+        }
+    }
+
     /// As settings and messages write it.
     pub fn name(self) -> &'static str {
         match self {

@@ -145,4 +145,7 @@ pub struct RunPolicy {
     pub keep_until: Option<SystemTime>,
     /// What a new start of the daemon means.
     pub on_restart: RestartPolicy,
+    /// How long its model stays in memory after it when nobody uses it; zero: not at all. `None`: as the daemon is set.
+    #[serde(default)]
+    pub keep_alive: Option<Duration>,
 }

@@ -17,6 +17,7 @@ fn model() -> ModelInfo {
         guidance: None,
         parameters: 0,
         file_bytes: 0,
+        loaded_bytes: 0,
         precisions: crate::Precisions::default(),
         weights_sha256: None,
         fallback_layers: Vec::new(),

@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) max_queue: usize,
     /// MiB that models and generations may take together; 0: as much as there is.
     pub(crate) memory_limit_mb: u64,
+    /// Seconds that a model stays in memory when nobody uses it; 0: for ever.
+    pub(crate) keep_alive_s: u64,
     /// Generations of one client that wait or run.
     pub(crate) max_client_queue: usize,
     /// How long sessions and ended generations are kept.

@@ -130,6 +130,34 @@ fn half_an_hour_of_edits_with_the_embedded_model() {
 }
 
 #[test]
+fn a_model_that_nobody_uses_gives_its_memory_back() {
+    let world = World::with_engine("dreamlite");
+    world.write("easel.toml", b"keep_alive_s = 1\n");
+    let config = world.path("easel.toml");
+    let daemon = world.serve(&["--port", "0", "--tcp", "false", "--config", &config.to_string_lossy()]);
+    let before = resident_kib(daemon.pid());
+    let runtime = runtime();
+    let in_use = runtime.block_on(async {
+        let easel = connect(&world).await;
+        let request = || easel.generate("a red circle on a white background").seed(1);
+        let first = request().start().await.expect("there is room").finish().await.expect("it succeeds");
+        let in_use = resident_kib(daemon.pid());
+        world.wait_for_status(|status| status["memory"]["model_bytes"] == 0);
+        let again = request().start().await.expect("there is room").finish().await.expect("it succeeds");
+        assert_eq!(first.images[0].bytes, again.images[0].bytes, "a model that was read again makes the same picture");
+        in_use
+    });
+    world.wait_for_status(|status| status["memory"]["model_bytes"] == 0);
+    let idle = resident_kib(daemon.pid());
+    say(&format!(
+        "resident {before} KiB at the start, {in_use} KiB after a picture, {idle} KiB when its model has gone"
+    ));
+    assert!(in_use > before + 16 * 1024, "the model takes memory");
+    assert!(idle < before + (in_use - before) / 3, "{before}, {in_use}, {idle} KiB");
+    assert_eq!(daemon.terminate(), 0);
+}
+
+#[test]
 fn idle_sessions_and_streams_cost_next_to_nothing() {
     let world = World::new();
     let slow = "load_ms=0 encode_layer_ms=3600000 native_px=4";

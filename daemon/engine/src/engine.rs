@@ -216,6 +216,10 @@ impl Engine for DreamLiteEngine {
         self.registry.get(model).map_or(0, |model| model.residency.bytes())
     }
 
+    fn give_back(&self) {
+        easel_kernels::give_back_freed_memory();
+    }
+
     fn kept(&self) -> Vec<KeptCache> {
         self.registry.all().iter().flat_map(|model| model.kept.report(&model.info.name)).collect()
     }

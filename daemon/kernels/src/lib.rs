@@ -63,7 +63,7 @@ pub use group_norm::{Affine, Norm, group_norm, group_norm_silu, group_norm_slice
 pub use int8::{Bytes, Int8Chain, Int8Conv3x3, Int8FeedForward, Int8Linear, Int8Pointwise, Int8Tokens};
 pub use layout::{to_channels, to_tokens, transpose_slice};
 pub use linear::{linear, linear_slice};
-pub use memory::keep_freed_memory;
+pub use memory::{give_back_freed_memory, keep_freed_memory};
 pub use op::supports;
 pub use pointwise::{pointwise_conv, pointwise_conv_slice};
 pub use token_norm::{layer_norm, layer_norm_slice, rms_norm, rms_norm_slice};

@@ -36,6 +36,8 @@ pub struct RuntimeConfig {
     pub max_memory_bytes: Option<u64>,
     /// Generations of one client that may wait or run at one time.
     pub max_client_generations: usize,
+    /// How long a model stays in memory when nobody uses it, for requests that do not say; `None`: for ever.
+    pub keep_alive: Option<Duration>,
     /// Version of the daemon, for what revisions and replays say of their making.
     pub version: String,
 }
@@ -55,6 +57,7 @@ impl Default for RuntimeConfig {
             store_quota_bytes: limits::DEFAULT_STORE_QUOTA_BYTES,
             max_memory_bytes: None,
             max_client_generations: limits::MAX_CLIENT_GENERATIONS,
+            keep_alive: Some(limits::MODEL_KEEP_ALIVE),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -171,6 +171,7 @@ fn model_info(name: &str, native_px: u32) -> ModelInfo {
         guidance: None,
         parameters: 0,
         file_bytes: 0,
+        loaded_bytes: (3 * size_of::<Network>()) as u64,
         precisions: easel_domain::Precisions::default(),
         weights_sha256: None,
         fallback_layers: Vec::new(),

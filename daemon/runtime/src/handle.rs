@@ -4,6 +4,7 @@ mod catalogue;
 mod conditioning;
 mod housekeeping;
 mod loras;
+mod memory;
 mod models;
 mod recover;
 mod session_watch;
@@ -255,19 +256,8 @@ impl Runtime {
     ) -> Result<Reply, Error> {
         let id = GenerationId::new(new_id(prefix));
         let (source_bytes, canvas_bytes) = source.as_ref().map_or((0, 0), Source::bytes);
-        let (peak_bytes, model_bytes) = self.memory_of(&plan, canvas_bytes);
-        let new = NewGeneration {
-            id,
-            request,
-            policy,
-            plan,
-            source_bytes,
-            canvas_bytes,
-            origin,
-            peak_bytes,
-            model_bytes,
-            loras,
-        };
+        let peak_bytes = self.peak_bytes(&plan, canvas_bytes);
+        let new = NewGeneration { id, request, policy, plan, source_bytes, canvas_bytes, origin, peak_bytes, loras };
         self.send(Command::Create(Box::new(new)), source, attach).await
     }
 
@@ -298,11 +288,10 @@ impl Runtime {
         Ok((Created { snapshot: self.hub(id).await?.snapshot(), existed }, watch))
     }
 
-    /// Memory that a generation needs at its peak, and that of the networks that are loaded. A canvas is copied for its result.
-    fn memory_of(&self, plan: &resolve::Plan, canvas_bytes: u64) -> (u64, u64) {
-        let models = self.0.catalogue.models();
-        let loaded: u64 = models.iter().map(|model| self.0.catalogue.resident_bytes(&model.name)).sum();
-        (self.0.catalogue.peak_bytes(plan) + 2 * canvas_bytes, loaded)
+    /// Memory that a generation needs at its peak beside the networks: a canvas and the one that is made of it come on top of the
+    /// engine's own.
+    fn peak_bytes(&self, plan: &resolve::Plan, canvas_bytes: u64) -> u64 {
+        self.0.catalogue.peak_bytes(plan) + 2 * canvas_bytes
     }
 
     fn model_info(&self, name: Option<&str>) -> Result<ModelInfo, Error> {

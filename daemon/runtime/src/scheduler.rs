@@ -43,6 +43,8 @@ pub(crate) struct CoreConfig {
     pub(crate) max_memory_bytes: Option<u64>,
     /// Generations of one client that may wait or run.
     pub(crate) max_client: usize,
+    /// How long a model stays in memory when nobody uses it; `None`: for ever.
+    pub(crate) keep_alive: Option<Duration>,
 }
 
 /// What an actor is doing, as far as the core knows.
@@ -195,9 +197,10 @@ impl Core {
             }
             Command::AddModel(info) => self.models.add(*info),
             Command::Models => return Answer::Models(self.models.views()),
-            Command::LoadModel { name } => return Answer::Model(self.load_model(&name)),
+            Command::LoadModel { name } => return Answer::Model(self.load_model(&name, now)),
             Command::UnloadModel { name } => return self.unload_model(&name),
             Command::Status => return Answer::Status(Box::new(self.status())),
+            Command::MemoryShort(short) => self.memory_short(short, fx),
             Command::Drain => self.drain(now, fx),
             Command::Tick => {}
         }
@@ -211,7 +214,8 @@ impl Core {
         let health = self.actors.iter().filter_map(|actor| actor.until);
         let drain = self.draining.filter(|_| self.active.values().any(|generation| generation.stop.is_none()));
         let leases = self.leases.values().copied();
-        deadlines.chain(retention).chain(health).chain(drain).chain(leases).chain(self.next_lapse()).min()
+        let idle = self.models.next_idle(|name| self.needs(name));
+        deadlines.chain(idle).chain(retention).chain(health).chain(drain).chain(leases).chain(self.next_lapse()).min()
     }
 
     fn create(&mut self, new: NewGeneration, now: Now, fx: &mut Vec<Effect>) -> Result<Accepted, Error> {
@@ -275,7 +279,7 @@ impl Core {
             return Err(Error::new(Reason::QueueFull, message).retry_after(retry));
         }
         self.admit_client(&new.origin.client, leaving, retry)?;
-        self.admit_memory(new.peak_bytes.saturating_add(new.model_bytes), retry)?;
+        self.admit_memory(new.peak_bytes.saturating_add(self.models.bytes_of(&new.plan.model)), retry)?;
         let held: u64 = self.active.values().map(|generation| generation.held.source + generation.held.canvas).sum();
         if held + new.source_bytes + new.canvas_bytes > limits::MAX_HELD_SOURCE_BYTES {
             let message = "the source pictures of waiting generations leave no room for this one";
@@ -358,6 +362,8 @@ pub(crate) fn unknown_model(name: &str) -> Error {
 
 #[cfg(test)]
 mod fair_tests;
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]

@@ -58,6 +58,10 @@ impl<E: Engine> Engine for Remembering<E> {
         self.engine.resident_bytes(model)
     }
 
+    fn give_back(&self) {
+        self.engine.give_back();
+    }
+
     fn peak_bytes(&self, plan: &Plan) -> u64 {
         self.engine.peak_bytes(plan)
     }

@@ -59,6 +59,7 @@ pub(crate) const KEYS: [Key; 29] = [
     key("cpu_slots", Kind::Number, "stages on the CPU that compute at one time, 1 to 64"),
     key("max_queue", Kind::Number, "generations that may wait or run, 1 to 64"),
     key("memory_limit_mb", Kind::Number, "MiB that models and generations may take together; 0: as much as there is"),
+    key("keep_alive_s", Kind::Number, "seconds that a model stays in memory when nobody uses it; 0: for ever"),
     key("max_client_queue", Kind::Number, "generations of one client that may wait or run, 1 to 64"),
     key(
         "store_keep",

@@ -56,6 +56,7 @@ impl Layer {
             ("cpu_slots", 1_u32.into()),
             ("max_queue", (easel_domain::limits::MAX_QUEUED_GENERATIONS as u64).into()),
             ("memory_limit_mb", 0_u32.into()),
+            ("keep_alive_s", easel_domain::limits::MODEL_KEEP_ALIVE.as_secs().into()),
             ("max_client_queue", (easel_domain::limits::MAX_CLIENT_GENERATIONS as u64).into()),
             ("store_keep", easel_domain::limits::DEFAULT_KEEP_DAYS.to_string().into()),
             ("store_quota_mb", (easel_domain::limits::DEFAULT_STORE_QUOTA_BYTES >> 20).into()),

@@ -204,11 +204,12 @@ fn inspect(
     let vae = TinyVae::load(&headers.with_packing(vae.clone()), &Device::Cpu)?;
     Encoder::inspect(&headers.with_packing(text_encoder.clone()), settings, unet.config().prompt_embed_dim)?;
     FlowMatchEuler::load(checkpoint)?;
-    let (mut parameters, mut file_bytes) = (0, 0);
-    for component in ["text_encoder", "unet", "vae"] {
+    let (mut parameters, mut file_bytes, mut loaded_bytes) = (0, 0, 0);
+    for (component, network) in [("text_encoder", Network::Encoder), ("unet", Network::Unet), ("vae", Network::Vae)] {
         let weights = headers.weights(component, &Device::Cpu)?;
         parameters += weights.parameters();
         file_bytes += weights.file_bytes();
+        loaded_bytes += (weights.parameters() as f64 * precisions.of(network).bytes_per_weight()) as u64;
     }
     let scale = vae.config().scale_factor();
     let (rows, columns) = unet.config().sample_size.unwrap_or((DEFAULT_SAMPLE_SIZE, DEFAULT_SAMPLE_SIZE));
@@ -228,6 +229,7 @@ fn inspect(
         guidance: (pipeline == Pipeline::Base).then_some(DEFAULT_GUIDANCE),
         parameters,
         file_bytes,
+        loaded_bytes,
         precisions,
         weights_sha256: None,
         fallback_layers: packings.iter().flat_map(|packing| packing.tally().fallbacks).collect(),

@@ -119,6 +119,7 @@ impl<E: Engine, K: Kind<E>> Worker<E, K> {
     fn unload(&mut self, model: &str) {
         self.core.handle(Input::Unload { model }, now());
         self.drop_network(model);
+        self.context.engine.give_back();
         self.tell_model(model, ModelNews::Absent);
     }
 
@@ -240,7 +241,8 @@ impl<E: Engine, K: Kind<E>> Worker<E, K> {
                     "model read"
                 );
                 self.networks.insert(model.to_owned(), network);
-                self.tell_model(model, ModelNews::Loaded);
+                let bytes = self.context.engine.resident_bytes(model);
+                self.tell_model(model, ModelNews::Loaded { bytes });
                 Ok(())
             }
             Called::Interrupted(interrupt) => {

@@ -36,6 +36,7 @@ impl Runtime {
             request_id: None,
             keep_until: None,
             on_restart: RestartPolicy::Fail,
+            keep_alive: None,
         };
         let reply = self.admit("prep", (request, policy, Origin::default()), (plan, source, Vec::new()), true).await?;
         let mut watch = match (reply.answer, reply.watch) {

@@ -56,7 +56,7 @@ impl Runtime {
         let (source_bytes, canvas_bytes) = source.as_ref().map_or((0, 0), Source::bytes);
         let Stored { snapshot, request, policy, origin, runs, interrupted, .. } = stored;
         let plan = snapshot.plan.as_ref().clone();
-        let (peak_bytes, model_bytes) = self.memory_of(&plan, canvas_bytes);
+        let peak_bytes = self.peak_bytes(&plan, canvas_bytes);
         let new = NewGeneration {
             id: snapshot.id,
             request,
@@ -66,7 +66,6 @@ impl Runtime {
             canvas_bytes,
             origin,
             peak_bytes,
-            model_bytes,
             loras,
         };
         let (sequence, create_time) = (snapshot.sequence, snapshot.create_time);

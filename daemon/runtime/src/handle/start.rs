@@ -8,7 +8,7 @@ use easel_domain::engine::{DeviceKind, Engine};
 use easel_domain::{Error, Reason, limits};
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::{Runtime, Shared, housekeeping, recover};
+use super::{Runtime, Shared, housekeeping, memory, recover};
 use crate::actor::hooks::Pulse;
 use crate::actor::{ActorContext, DenoiserKind, EncoderKind, Report, VaeKind, task, thread};
 use crate::blobs::BlobHandle;
@@ -71,6 +71,7 @@ impl Runtime {
             durable: store.durable(),
             max_memory_bytes: config.max_memory_bytes,
             max_client: config.max_client_generations.max(1),
+            keep_alive: config.keep_alive,
         };
         let gone = Arc::new(GoneBoard::default());
         recover::open_hubs(&unfinished, &hubs, &gone, &counts);
@@ -110,6 +111,9 @@ impl Runtime {
         }));
         tokio::spawn(recover::recover(Arc::downgrade(&runtime.0), unfinished, gone, grace));
         tokio::spawn(housekeeping::run(Arc::downgrade(&runtime.0)));
+        if matches!(drive, Drive::Threads) {
+            tokio::spawn(memory::run(Arc::downgrade(&runtime.0)));
+        }
         Ok(runtime)
     }
 }

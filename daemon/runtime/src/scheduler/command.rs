@@ -101,8 +101,6 @@ pub(crate) struct NewGeneration {
     pub(crate) origin: Origin,
     /// Memory that it needs at its peak beside the networks.
     pub(crate) peak_bytes: u64,
-    /// Memory of the networks that are loaded.
-    pub(crate) model_bytes: u64,
     /// The files of its LoRAs, for the driver.
     pub(crate) loras: Vec<LoraSource>,
 }
@@ -153,7 +151,10 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug)]
 pub(crate) enum ModelNews {
     Loading(f32),
-    Loaded,
+    /// With the bytes of all networks of the model that are loaded now.
+    Loaded {
+        bytes: u64,
+    },
     Absent,
     Failed(Error),
 }
@@ -208,6 +209,8 @@ pub(crate) enum Command {
     UnloadModel { name: String },
     /// Answers `Status`.
     Status,
+    /// The machine is short of memory, or no longer.
+    MemoryShort(bool),
     /// Take no more and finish.
     Drain,
     /// Time has passed.

@@ -60,6 +60,8 @@ impl Core {
             }
         }
         self.keep_leases(now, fx);
+        let active = &self.active;
+        self.models.unload_idle(now.instant, |name| active.values().any(|generation| generation.plan.model == name));
         self.forget(now, fx);
     }
 
@@ -140,6 +142,8 @@ impl Core {
         self.active_ids.remove(&generation.id);
         self.forget_turn(&generation.group);
         self.live_ended(&generation.id, generation.origin.session.as_ref(), state == State::Succeeded);
+        let keep = generation.policy.keep_alive.or(self.config.keep_alive);
+        self.models.used(&generation.plan.model, now.instant, keep);
         generation.state = state;
         generation.position = 0;
         generation.sequence += 1;

@@ -30,6 +30,7 @@ fn roomy() -> World {
         durable: false,
         max_memory_bytes: None,
         max_client: 6,
+        keep_alive: None,
     })
 }
 
@@ -250,6 +251,7 @@ fn memory_is_waited_for_and_what_never_fits_is_refused() {
         durable: false,
         max_memory_bytes: Some(105),
         max_client: 6,
+        keep_alive: None,
     });
     let error = world.create(Ask { peak_bytes: 101, ..Ask::default() }).expect_err("it never fits");
     assert_eq!(error.reason, Reason::MemoryExhausted);
@@ -284,6 +286,7 @@ fn a_durable_drain_suspends_instead_of_cancelling() {
         durable: true,
         max_memory_bytes: None,
         max_client: 6,
+        keep_alive: None,
     });
     let keys: Vec<_> = (0..3).map(|_| world.create(Ask::default()).expect("there is room")).collect();
     world.send(Command::Drain);

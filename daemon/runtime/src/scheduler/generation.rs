@@ -67,8 +67,6 @@ pub(crate) struct Generation {
     pub(crate) group: Group,
     /// Memory that it needs at its peak.
     pub(crate) peak_bytes: u64,
-    /// Memory of the networks that were loaded when it came.
-    pub(crate) model_bytes: u64,
     /// It has been noticed that its time without watchers is over.
     pub(crate) lapsed: bool,
     pub(crate) plan: Arc<Plan>,
@@ -118,7 +116,7 @@ struct Timing {
 
 impl Generation {
     pub(crate) fn new(key: JobKey, new: NewGeneration, now: Now) -> Self {
-        let NewGeneration { id, policy, plan, source_bytes, canvas_bytes, origin, peak_bytes, model_bytes, .. } = new;
+        let NewGeneration { id, policy, plan, source_bytes, canvas_bytes, origin, peak_bytes, .. } = new;
         let pictures = plan.num_images as usize;
         Self {
             key,
@@ -128,7 +126,6 @@ impl Generation {
             group: Group::of(&origin),
             origin,
             peak_bytes,
-            model_bytes,
             lapsed: false,
             created: now,
             state: State::Queued,

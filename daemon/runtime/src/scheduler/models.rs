@@ -1,4 +1,7 @@
-//! Which networks of which model are in memory, as the actors tell it, and which are wanted there.
+//! Which networks of which model are in memory, as the actors tell it, which are wanted there, and which have to go: those that
+//! nobody has used for their time, and those in whose place another is needed.
+
+use std::time::{Duration, Instant};
 
 use easel_domain::{Error, ModelInfo};
 
@@ -26,6 +29,14 @@ struct Model {
     /// The unloads have been handed to the actors.
     unload_sent: bool,
     problem: Option<Error>,
+    /// Memory of the networks that are there, in bytes.
+    bytes: u64,
+    /// When it was last used, or asked for.
+    used: Option<Instant>,
+    /// How long it stays after that; `None`: for ever.
+    keep: Option<Duration>,
+    /// Its encoder went when the machine was short of memory.
+    relieved: bool,
 }
 
 /// All models, the default first.
@@ -84,7 +95,10 @@ impl Models {
         let Some(model) = self.get_mut(name) else { return false };
         model.networks[actor.index()] = match news {
             ModelNews::Loading(share) => Network::Loading(share),
-            ModelNews::Loaded => Network::Present,
+            ModelNews::Loaded { bytes } => {
+                model.bytes = bytes;
+                Network::Present
+            }
             ModelNews::Absent => Network::Absent,
             ModelNews::Failed(error) => {
                 model.problem = Some(error);
@@ -92,15 +106,89 @@ impl Models {
                 Network::Failed
             }
         };
+        if model.networks.iter().all(|network| *network == Network::Absent) {
+            model.bytes = 0;
+        }
         true
+    }
+
+    /// Somebody used a model until now, or asked for it. It stays for `keep` from now on; `None`: for ever.
+    pub(crate) fn used(&mut self, name: &str, now: Instant, keep: Option<Duration>) {
+        if let Some(model) = self.get_mut(name) {
+            (model.used, model.keep) = (Some(now), keep);
+        }
+    }
+
+    /// When the next model has been idle for its time; none of those that are in use.
+    pub(crate) fn next_idle(&self, in_use: impl Fn(&str) -> bool) -> Option<Instant> {
+        let due = |model: &Model| model.used?.checked_add(model.keep?);
+        self.list.iter().filter(|model| model.is_idle(&in_use)).filter_map(due).min()
+    }
+
+    /// Lets those go that have been idle for their time.
+    pub(crate) fn unload_idle(&mut self, now: Instant, in_use: impl Fn(&str) -> bool) {
+        for model in self.list.iter_mut().filter(|model| model.is_idle(&in_use)) {
+            let idle = model.used.map(|used| now.saturating_duration_since(used));
+            if model.keep.is_some_and(|keep| idle.is_none_or(|idle| idle >= keep)) {
+                model.leave();
+            }
+        }
+    }
+
+    /// Memory of all networks that are there or on their way, in bytes; with `also` when that is not yet among them.
+    pub(crate) fn bytes_with(&self, also: &str) -> u64 {
+        let counted = |model: &&Model| model.is_there() || model.wanted || model.info.name == also;
+        self.list.iter().filter(counted).map(|model| model.bytes.max(model.info.loaded_bytes)).sum()
+    }
+
+    /// Memory of one model's networks when they are loaded, in bytes.
+    pub(crate) fn bytes_of(&self, name: &str) -> u64 {
+        self.get(name).map_or(0, |model| model.bytes.max(model.info.loaded_bytes))
+    }
+
+    /// Lets idle models go until `excess` bytes are free, the one that was used longest ago first. Says whether any goes.
+    pub(crate) fn make_room(&mut self, excess: u64, in_use: impl Fn(&str) -> bool) -> bool {
+        let mut idle: Vec<_> = self.list.iter_mut().filter(|model| model.is_idle(&in_use)).collect();
+        idle.sort_by_key(|model| model.used);
+        let mut freed = 0;
+        for model in idle {
+            if freed >= excess {
+                break;
+            }
+            freed += model.bytes.max(model.info.loaded_bytes);
+            model.leave();
+        }
+        freed > 0
+    }
+
+    /// The machine is short of memory: the encoders of idle models go, which are the largest of their networks. Returns whose.
+    pub(crate) fn relieve(&mut self, in_use: impl Fn(&str) -> bool) -> Vec<String> {
+        let encoder = ActorKind::Encoder.index();
+        let large = |model: &&mut Model| model.is_idle(&in_use) && model.networks[encoder] == Network::Present;
+        let relieved = self.list.iter_mut().filter(large).map(|model| {
+            (model.wanted, model.relieved) = (false, true);
+            model.info.name.clone()
+        });
+        relieved.collect()
+    }
+
+    /// There is memory again: what has gone for want of it is read in the background.
+    pub(crate) fn restore(&mut self) {
+        for model in self.list.iter_mut().filter(|model| model.relieved) {
+            (model.relieved, model.wanted) = (false, model.is_there());
+        }
     }
 
     /// The model is to be dropped as soon as nobody uses it.
     pub(crate) fn unload(&mut self, name: &str) {
         if let Some(model) = self.get_mut(name) {
-            model.unloading = true;
-            model.wanted = false;
+            model.leave();
         }
+    }
+
+    /// Some model is about to be dropped.
+    pub(crate) fn any_leaves(&self) -> bool {
+        self.list.iter().any(|model| model.unloading)
     }
 
     pub(crate) fn is_unloading(&self, name: &str) -> bool {
@@ -175,6 +263,23 @@ impl Model {
             unloading: false,
             unload_sent: false,
             problem: None,
+            bytes: 0,
+            used: None,
+            keep: None,
+            relieved: false,
         }
+    }
+
+    /// One of its networks is there or being read.
+    fn is_there(&self) -> bool {
+        self.networks.iter().any(|network| matches!(network, Network::Present | Network::Loading(_)))
+    }
+
+    fn is_idle(&self, in_use: impl Fn(&str) -> bool) -> bool {
+        self.is_there() && !self.unloading && !in_use(&self.info.name)
+    }
+
+    fn leave(&mut self) {
+        (self.unloading, self.wanted, self.relieved) = (true, false, false);
     }
 }

@@ -63,24 +63,53 @@ impl Core {
         before + 1
     }
 
-    /// The first of the queue that may begin: there is room among the begun ones of its class or higher, memory for its peak, and
-    /// nobody wants its model dropped. More urgent ones find room even when less urgent ones have taken theirs.
-    pub(super) fn next_to_begin(&self, now: Now) -> Option<JobKey> {
-        let begun = || self.active.values().filter(|generation| generation.state == State::Running);
-        let begun_from = |class: Priority| begun().filter(|generation| generation.policy.priority >= class).count();
-        let taken: u64 = begun().map(|generation| generation.peak_bytes).sum();
-        let fits = |next: &Generation| {
-            let all = taken.saturating_add(next.peak_bytes).saturating_add(next.model_bytes);
-            taken == 0 || self.config.max_memory_bytes.is_none_or(|most| all <= most)
+    /// The first of the queue that may begin: there is room among the begun ones of its class or higher, memory for its peak and its
+    /// model, and nobody wants that model dropped. More urgent ones find room even when less urgent ones have taken theirs. For one
+    /// that lacks memory, models go that nobody uses; it waits for that, and when it has waited for long, others wait for it.
+    pub(super) fn next_to_begin(&mut self, now: Now) -> Option<JobKey> {
+        for key in self.order(now) {
+            let Some(generation) = self.active.get(&key) else { continue };
+            let class = aged(generation.policy.priority, waited(generation, now));
+            let begun = self.begun().filter(|generation| generation.policy.priority >= class).count();
+            if begun >= limits::MAX_BEGUN_GENERATIONS || self.models.is_unloading(&generation.plan.model) {
+                continue;
+            }
+            let excess = self.excess_with(generation);
+            let impatient = waited(generation, now) >= limits::AGING;
+            if excess == 0 || (!self.make_room_for(key, excess) && self.begun().next().is_none()) {
+                return Some(key);
+            }
+            if impatient {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Bytes beyond the limit, if this one began as well.
+    fn excess_with(&self, next: &Generation) -> u64 {
+        let Some(most) = self.config.max_memory_bytes else { return 0 };
+        let peaks: u64 = self.begun().map(|generation| generation.peak_bytes).sum();
+        let all = self.models.bytes_with(&next.plan.model).saturating_add(peaks).saturating_add(next.peak_bytes);
+        all.saturating_sub(most)
+    }
+
+    /// Lets models go that no begun generation uses, nor this one. Says whether any goes or is on its way.
+    fn make_room_for(&mut self, key: JobKey, excess: u64) -> bool {
+        let used = |name: &str| {
+            let uses = |generation: &Generation| generation.state == State::Running || generation.key == key;
+            self.active.values().any(|generation| uses(generation) && generation.plan.model == name)
         };
-        self.order(now).into_iter().find(|key| {
-            self.active.get(key).is_some_and(|generation| {
-                let class = aged(generation.policy.priority, waited(generation, now));
-                begun_from(class) < limits::MAX_BEGUN_GENERATIONS
-                    && fits(generation)
-                    && !self.models.is_unloading(&generation.plan.model)
-            })
-        })
+        self.models.any_leaves() || self.models.make_room(excess, used)
+    }
+
+    fn begun(&self) -> impl Iterator<Item = &Generation> {
+        self.active.values().filter(|generation| generation.state == State::Running)
+    }
+
+    /// A model that something under way or waiting needs.
+    pub(super) fn needs(&self, model: &str) -> bool {
+        self.active.values().any(|generation| generation.plan.model == model)
     }
 
     /// Notes that a generation had its turn.

@@ -13,12 +13,13 @@ use super::{Busy, Core};
 impl Core {
     /// Hands work to every idle actor for which there is some.
     pub(super) fn schedule(&mut self, now: Now, fx: &mut Vec<Effect>) {
-        self.send_unloads(fx);
         if self.is_idle(ActorKind::Encoder)
             && let Some(key) = self.next_to_begin(now)
         {
             self.begin(key, now, fx);
         }
+        // After that, since the next one may need the room of a model.
+        self.send_unloads(fx);
         if self.is_idle(ActorKind::Denoiser)
             && let Some((key, urgency)) = self.next_to_step(now)
         {

@@ -67,6 +67,7 @@ fn config() -> CoreConfig {
         durable: true,
         max_memory_bytes: Some(120),
         max_client: 8,
+        keep_alive: None,
     }
 }
 

@@ -28,11 +28,22 @@ impl Core {
         }
     }
 
-    pub(super) fn load_model(&mut self, name: &str) -> Result<Box<ModelView>, Error> {
+    /// Encoders of models that nobody uses go when the machine is short of memory, and come back when it is not.
+    pub(super) fn memory_short(&mut self, short: bool, fx: &mut Vec<Effect>) {
+        if !short {
+            return self.models.restore();
+        }
+        let active = &self.active;
+        let relieved = self.models.relieve(|name| active.values().any(|generation| generation.plan.model == name));
+        fx.extend(relieved.into_iter().map(|model| Effect::Unload { actor: ActorKind::Encoder, model }));
+    }
+
+    pub(super) fn load_model(&mut self, name: &str, now: Now) -> Result<Box<ModelView>, Error> {
         if self.draining.is_some() {
             return Err(Error::new(Reason::Draining, "the daemon is about to stop and loads no more models"));
         }
         self.models.want(name);
+        self.models.used(name, now.instant, self.config.keep_alive);
         self.models.view(name).map(Box::new).ok_or_else(|| unknown_model(name))
     }
 

@@ -66,6 +66,8 @@ pub(super) struct Ask {
     pub(super) keep_until: Option<SystemTime>,
     pub(super) disconnect: DisconnectPolicy,
     pub(super) restart: RestartPolicy,
+    pub(super) model: &'static str,
+    pub(super) keep_alive: Option<Duration>,
 }
 
 impl Default for Ask {
@@ -84,13 +86,15 @@ impl Default for Ask {
             keep_until: None,
             disconnect: DisconnectPolicy::Cancel,
             restart: RestartPolicy::Rerun,
+            model: "m",
+            keep_alive: None,
         }
     }
 }
 
-fn model() -> ModelInfo {
+fn model(name: &str) -> ModelInfo {
     ModelInfo {
-        name: "m".to_owned(),
+        name: name.to_owned(),
         description: String::new(),
         demonstration: false,
         license: String::new(),
@@ -102,6 +106,7 @@ fn model() -> ModelInfo {
         guidance: None,
         parameters: 0,
         file_bytes: 0,
+        loaded_bytes: 5,
         precisions: easel_domain::Precisions::default(),
         weights_sha256: None,
         fallback_layers: Vec::new(),
@@ -111,7 +116,7 @@ fn model() -> ModelInfo {
 fn plan(ask: &Ask) -> Plan {
     Plan {
         mode: ask.mode,
-        model: "m".to_owned(),
+        model: ask.model.to_owned(),
         prompt: ask.prompt.to_owned(),
         negative_prompt: String::new(),
         seed: 7,
@@ -161,12 +166,13 @@ impl World {
             durable: false,
             max_memory_bytes: None,
             max_client: 6,
+            keep_alive: None,
         })
     }
 
     pub(super) fn with(config: CoreConfig) -> Self {
         Self {
-            core: Core::new(config, vec![model()], "m".to_owned()),
+            core: Core::new(config, ["m", "n", "o"].map(model).to_vec(), "m".to_owned()),
             now: Now { instant: Instant::now(), wall: SystemTime::now() },
             pending: Vec::new(),
             loads: Vec::new(),
@@ -238,7 +244,7 @@ impl World {
             Effect::Forget { id } => assert!(self.forgotten.insert(id), "a generation is forgotten once"),
             Effect::Load { actor, model, .. } if self.holds_loads => self.loads.push((actor, model)),
             Effect::Load { actor, model, .. } => {
-                self.todo.push_back(Command::Model { actor, model, news: ModelNews::Loaded });
+                self.todo.push_back(Command::Model { actor, model, news: ModelNews::Loaded { bytes: 5 } });
                 self.todo.push_back(Command::Free { actor });
             }
             Effect::Unload { actor, model } => {
@@ -266,6 +272,7 @@ impl World {
             keep_until: ask.keep_until,
             on_restart: ask.restart,
             request_id: ask.request_id.map(|id| id.parse::<RequestId>().expect("tests choose good ids")),
+            keep_alive: ask.keep_alive,
         };
         let id = GenerationId::new(format!("gen_{:03}_{:04}", self.run, self.next));
         NewGeneration {
@@ -277,7 +284,6 @@ impl World {
             canvas_bytes: 0,
             origin: ask.origin.clone(),
             peak_bytes: ask.peak_bytes,
-            model_bytes: 5,
             loras: Vec::new(),
         }
     }
@@ -366,7 +372,7 @@ impl World {
     pub(super) fn loaded(&mut self, at: usize, ok: bool) {
         let (actor, model) = self.loads.remove(at);
         let news = if ok {
-            ModelNews::Loaded
+            ModelNews::Loaded { bytes: 5 }
         } else {
             ModelNews::Failed(Error::new(Reason::ModelInvalid, "a missing tensor"))
         };

@@ -91,6 +91,7 @@ fn policy(priority: Priority) -> RunPolicy {
         request_id: "r:1".parse().ok(),
         keep_until: Some(at(9)),
         on_restart: RestartPolicy::Rerun,
+        keep_alive: None,
     }
 }
 

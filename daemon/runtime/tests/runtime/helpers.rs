@@ -72,6 +72,7 @@ pub(crate) fn policy() -> RunPolicy {
         request_id: None,
         keep_until: None,
         on_restart: RestartPolicy::Rerun,
+        keep_alive: None,
     }
 }
 

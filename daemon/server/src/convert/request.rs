@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use easel_domain::limits::{
-    MAX_EDGE_PX, MAX_INLINE_IMAGE_BYTES, MAX_NUM_INFERENCE_STEPS, MAX_PREVIEW_EDGE_PX, MAX_TIMEOUT,
+    MAX_EDGE_PX, MAX_INLINE_IMAGE_BYTES, MAX_KEEP_ALIVE, MAX_NUM_INFERENCE_STEPS, MAX_PREVIEW_EDGE_PX, MAX_TIMEOUT,
     MIN_PREVIEW_EDGE_PX, SIZE_MULTIPLE_PX,
 };
 use easel_domain::resolve::resolve;
@@ -191,6 +191,7 @@ fn run_policy(check: &mut Check, policy: v1::RunPolicy, on_disconnect: Disconnec
         timeout: check.duration("policy.timeout", policy.timeout, MIN_TIMEOUT, MAX_TIMEOUT),
         request_id: request_id
             .and_then(|id| id.parse().map_err(|wrong: &str| check.wrong("policy.request_id", wrong)).ok()),
+        keep_alive: check.duration("policy.keep_alive", policy.keep_alive, Duration::ZERO, MAX_KEEP_ALIVE),
     }
 }
 
@@ -224,6 +225,7 @@ fn wrong_for_any_model(request: &GenerationRequest, inline: bool) -> Vec<FieldVi
         guidance: Some(Guidance { guidance_scale: 1.0, image_guidance_scale: 1.0 }),
         parameters: 0,
         file_bytes: 0,
+        loaded_bytes: 0,
         precisions: easel_domain::Precisions::default(),
         weights_sha256: None,
         fallback_layers: Vec::new(),
