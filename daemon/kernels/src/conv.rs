@@ -163,11 +163,7 @@ pub fn conv2d_then(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, then: The
     let weight = Operand::new(NAME, weight)?;
     let bias = Operand::bias(NAME, bias, output)?;
     let shape = [batch, output, out_height, out_width];
-    let residual = residual.map(|residual| {
-        ensure(residual.dims() == shape, NAME, &format!("a residual {shape:?}"), residual.shape())?;
-        Operand::new(NAME, residual)
-    });
-    let residual = residual.transpose()?;
+    let residual = Operand::optional(NAME, "a residual", residual, &shape)?;
     apply(NAME, x, &shape[..], |x, out| {
         weight.read(|weight| {
             Operand::read_optional(bias.as_ref(), |bias| {
