@@ -213,12 +213,10 @@ pub(crate) fn multiply(out: &mut [f32], row: usize, add: bool, a: Matrix<'_>, b:
     unsafe { multiply_into(out, onto, a, b, size, Parallelism::None) }
 }
 
-/// All threads of the pool we are in.
+/// All threads of the pool we are in, be it one: `None` says that a product is part of a thread's task, and that what it reads
+/// was gathered for it.
 pub(crate) fn all_threads() -> Parallelism {
-    match rayon::current_num_threads() {
-        1 => Parallelism::None,
-        threads => Parallelism::Rayon(threads),
-    }
+    Parallelism::Rayon(rayon::current_num_threads())
 }
 
 #[cfg(test)]

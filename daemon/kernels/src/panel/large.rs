@@ -15,7 +15,7 @@ const DEPTH: usize = 512;
 /// Rows that are multiplied by all packed panels before the next ones, so that they stay in the second cache too.
 const ROWS: usize = 48;
 /// Most rows of a task, and what their number is a multiple of.
-const TASK: usize = 1008;
+const TASK: usize = 1032;
 const STEP: usize = 12;
 /// As many tasks as are wanted, so that threads are done at about the same time; but none of fewer panels or rows than these,
 /// which would read or pack more than they multiply.
@@ -93,7 +93,7 @@ pub(crate) unsafe fn multiply(
         for start in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - start);
             if !direct {
-                pack(b, [start, depth], [first, columns], &mut scratch.packed);
+                pack(level, b, [start, depth], [first, columns], &mut scratch.packed);
             }
             let Scratch { packed, part, rest } = &mut *scratch;
             let onto = if start == 0 { onto } else { Onto::ITSELF };
@@ -239,25 +239,35 @@ impl Block<'_> {
 }
 
 /// Packs `columns` columns over some depth into panels, the last filled up with zeros.
-fn pack(b: Matrix<'_>, [start, depth]: [usize; 2], [first, columns]: [usize; 2], packed: &mut [f32]) {
+fn pack(level: Level, b: Matrix<'_>, [start, depth]: [usize; 2], [first, columns]: [usize; 2], packed: &mut [f32]) {
     let values = &b.values[start * b.row + first * b.column..];
-    for (panel, packed) in packed.chunks_exact_mut(DEPTH * COLUMNS).enumerate().take(columns.div_ceil(COLUMNS)) {
-        let (values, wide) = (&values[panel * COLUMNS * b.column..], COLUMNS.min(columns - panel * COLUMNS));
-        let lines = packed.chunks_exact_mut(COLUMNS).take(depth);
-        if b.column == 1 {
-            for (at, line) in lines.enumerate() {
-                line[..wide].copy_from_slice(&values[at * b.row..][..wide]);
-                line[wide..].fill(0.0);
+    let panels = columns.div_ceil(COLUMNS);
+    if b.column == 1 {
+        // All columns of a line at once: lines may be pages apart.
+        for at in 0..depth {
+            let line = &values[at * b.row..][..columns];
+            for (panel, values) in line.chunks(COLUMNS).enumerate() {
+                let packed = &mut packed[(panel * DEPTH + at) * COLUMNS..][..COLUMNS];
+                match values.first_chunk::<COLUMNS>() {
+                    Some(values) => packed.copy_from_slice(values),
+                    None => {
+                        packed[..values.len()].copy_from_slice(values);
+                        packed[values.len()..].fill(0.0);
+                    }
+                }
             }
-            continue;
         }
+        return;
+    }
+    for (panel, packed) in packed.chunks_exact_mut(DEPTH * COLUMNS).enumerate().take(panels) {
+        let (values, wide) = (&values[panel * COLUMNS * b.column..], COLUMNS.min(columns - panel * COLUMNS));
         // Columns lie in memory: turned around in squares.
         for column in (0..COLUMNS).step_by(TILE) {
             for at in (0..depth).step_by(TILE) {
                 let (high, deep) = (TILE.min(wide.saturating_sub(column)), TILE.min(depth - at));
                 if high == TILE && deep == TILE {
                     let out = &mut packed[at * COLUMNS + column..];
-                    tile(&values[column * b.column + at..], b.column, out, COLUMNS);
+                    tile(level, &values[column * b.column + at..], b.column, out, COLUMNS);
                     continue;
                 }
                 for line in 0..deep {
