@@ -246,6 +246,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_added_is_the_same_by_either_way() {
+        let (m, n, k) = (37, 75, 700);
+        let values = |seed: usize, len: usize| -> Vec<f32> {
+            (0..len).map(|at| ((at * 7919 + seed) % 1009) as f32 / 504.0 - 1.0).collect()
+        };
+        let (a, b) = (values(1, m * k), values(2, k * n));
+        let (rows, columns, residual) = (values(3, m), values(4, n), values(5, m * n));
+        let size = [m, n, k];
+        for case in 0..16 {
+            let onto = Onto {
+                per_row: (case & 1 > 0).then_some(&rows[..]),
+                per_column: (case & 2 > 0).then_some(&columns[..]),
+                residual: (case & 12 == 4).then_some(&residual[..]),
+                itself: case & 12 == 8,
+            };
+            let (a, b) = (Matrix::rows(&a, k), Matrix::rows(&b, n));
+            let [mut one, mut other] = [values(6, m * n), values(6, m * n)];
+            // SAFETY: the memory is borrowed mutably for the calls.
+            unsafe {
+                multiply_into(Target::new(&mut one, n), onto, a, b, size, Parallelism::None);
+                let other = Target::new(&mut other, n);
+                let add = onto.prepare(other, [m, n]);
+                add_into(other, add, a, b, size, Parallelism::None);
+            }
+            assert!(one.iter().zip(&other).all(|(one, other)| (one - other).abs() < 1e-3), "{onto:?}");
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "assertion failed")]
     fn memory_that_is_too_short_is_noticed() {
         multiply(&mut [0.0; 6], 3, false, Matrix::rows(&[0.0; 7], 4), Matrix::rows(&[0.0; 12], 3), [2, 3, 4]);
