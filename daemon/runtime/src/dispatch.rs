@@ -7,7 +7,6 @@ mod perform;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use dashmap::DashMap;
 use easel_domain::engine::Engine;
@@ -306,5 +305,5 @@ async fn sleep_until(wake: Option<tokio::time::Instant>) {
 }
 
 fn now() -> Now {
-    Now { instant: tokio::time::Instant::now().into_std(), wall: SystemTime::now() }
+    Now { instant: crate::clock::now(), wall: crate::clock::wall() }
 }

@@ -27,5 +27,7 @@ mod pairing;
 mod sessions;
 #[path = "server/support.rs"]
 mod support;
+#[path = "server/virtual_time/history.rs"]
+mod virtual_time;
 #[path = "server/watching.rs"]
 mod watching;
