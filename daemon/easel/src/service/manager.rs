@@ -1,7 +1,7 @@
 //! Talks to a service manager by its own program, and to log files.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -70,8 +70,11 @@ pub(super) fn follow_file(output: &Output, path: &Path, lines: usize, follow: bo
     file.read_to_string(&mut text).map_err(failed)?;
     let all: Vec<_> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].iter().for_each(|line| output.line(line));
+    if !follow {
+        return Ok(());
+    }
     let mut begun = String::new();
-    while follow {
+    loop {
         std::thread::sleep(LOOK);
         let mut more = String::new();
         let read = file.read_to_string(&mut more).map_err(failed)?;
@@ -83,8 +86,6 @@ pub(super) fn follow_file(output: &Output, path: &Path, lines: usize, follow: bo
         let is_shorter = |at: u64| path.metadata().is_ok_and(|now| now.len() < at);
         if read == 0 && is_shorter(file.stream_position().map_err(failed)?) {
             file = File::open(path).map_err(failed)?;
-            file.seek(SeekFrom::Start(0)).map_err(failed)?;
         }
     }
-    Ok(())
 }
