@@ -23,6 +23,8 @@ mod matrix;
 mod models;
 #[path = "server/pairing.rs"]
 mod pairing;
+#[path = "server/selections.rs"]
+mod selections;
 #[path = "server/sessions.rs"]
 mod sessions;
 #[path = "server/support.rs"]
