@@ -144,7 +144,7 @@ fn a_model_that_nobody_uses_gives_its_memory_back() {
         let in_use = resident_kib(daemon.pid());
         world.wait_for_status(|status| status["memory"]["model_bytes"] == 0);
         let again = request().start().await.expect("there is room").finish().await.expect("it succeeds");
-        assert_eq!(first.images[0].bytes, again.images[0].bytes, "a model that was read again makes the same picture");
+        assert_eq!(first.images[0].image.sha256, again.images[0].image.sha256, "a model that was read again makes the same picture");
         in_use
     });
     world.wait_for_status(|status| status["memory"]["model_bytes"] == 0);
