@@ -22,6 +22,9 @@ pub const MAX_EDGE_PX: u32 = 8192;
 /// Pixels of a result or of a working size: 4096 x 4096.
 pub const MAX_OUTPUT_PIXELS: u64 = 4096 * 4096;
 
+/// Longest edge of a WebP file in pixels: its header has 14 bits for a side.
+pub const WEBP_MAX_EDGE_PX: u32 = 16_383;
+
 /// Longest edge of a source picture in pixels.
 pub const MAX_SOURCE_EDGE_PX: u32 = 32_768;
 
@@ -180,6 +183,12 @@ pub const MAX_HELD_SOURCE_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// Running generations get this long to finish when the daemon is told to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a log file before the next is begun: a day of a busy daemon at `info`.
+pub const LOG_FILE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Log files that are kept beside the one that is written: 48 MiB in all.
+pub const KEPT_LOG_FILES: usize = 5;
 
 /// Bytes of the JSON header of a safetensors file; the published text encoder has 0.1 MiB.
 pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 16 * 1024 * 1024;
