@@ -41,6 +41,7 @@ fn request() -> GenerationRequest {
         seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
+        provenance: None,
     }
 }
 

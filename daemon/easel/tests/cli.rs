@@ -4,6 +4,8 @@
 mod access;
 #[path = "cli/base.rs"]
 mod base;
+#[path = "cli/provenance.rs"]
+mod provenance;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "cli/sessions.rs"]

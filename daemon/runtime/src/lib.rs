@@ -30,6 +30,7 @@ pub mod drill;
 mod handle;
 mod hub;
 mod pixels;
+mod provenance;
 mod scheduler;
 mod slots;
 mod status;

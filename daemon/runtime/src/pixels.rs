@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use easel_domain::event::{EncodedImage, Preview, ResultImage};
 use easel_domain::session::Difference;
 use easel_domain::{BlobHash, Error, Plan, PreviewPolicy, Reason, RgbImage, Size, limits};
-use easel_imaging::Filter;
+use easel_imaging::{Canvas, Filter, Output};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use crate::provenance::Maker;
 use crate::stop::StopToken;
 
 /// A bounded share of the blocking threads. Clones are the same pool.
@@ -102,12 +103,21 @@ pub(crate) fn difference(one: &RgbImage, other: &RgbImage) -> Difference {
 }
 
 /// The file of a decoded picture, at the size that was promised. Says as well what its hash is.
-pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopToken) -> Result<ResultImage, Error> {
+pub(crate) fn finish(
+    picture: &RgbImage,
+    (plan, maker): (&Plan, &Maker),
+    index: u32,
+    stop: &StopToken,
+) -> Result<ResultImage, Error> {
     let stopped = |_| Error::new(Reason::Cancelled, "the generation was told to stop");
     stop.check().map_err(stopped)?;
     let scaled = easel_imaging::resize(picture, plan.output, Filter::Lanczos);
     stop.check().map_err(stopped)?;
-    let bytes: Arc<[u8]> = easel_imaging::encode(&scaled, plan.output_format)?.into();
+    let parameters = maker.parameters(plan, index)?;
+    stop.check().map_err(stopped)?;
+    let (format, jpeg_quality) = (plan.output_format, Output::JPEG_QUALITY);
+    let output = Output { format, jpeg_quality, parameters: parameters.as_deref() };
+    let bytes: Arc<[u8]> = easel_imaging::write(&Canvas::from(&scaled), &output)?.into();
     let hash = Some(hash(&bytes));
     let image = EncodedImage::new(plan.output_format, (scaled.width(), scaled.height()), hash, bytes);
     Ok(ResultImage { index, seed: plan.seed_of(index), image })

@@ -167,10 +167,11 @@ impl<E: Engine> Dispatcher<E> {
         match work {
             Work::Finish { image } => {
                 let Some(picture) = job.pictures.remove(&image) else { return false };
-                let (plan, blobs) = (Arc::clone(&job.plan), self.blobs.clone());
+                let (plan, maker, blobs) = (Arc::clone(&job.plan), Arc::clone(&self.maker), self.blobs.clone());
                 let finish = async move {
                     let (start, flag) = (Instant::now(), stop.clone());
-                    let (made, waited) = pool.run(move || pixels::finish(&picture, &plan, image, &flag)).await;
+                    let (made, waited) =
+                        pool.run(move || pixels::finish(&picture, (&plan, &maker), image, &flag)).await;
                     let stored = match made {
                         Ok(mut made) => {
                             if let Some(hash) = made.image.hash {
