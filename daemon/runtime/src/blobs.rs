@@ -214,5 +214,5 @@ fn handle(store: &mut BlobStore, command: Command) {
 }
 
 fn now() -> (Instant, SystemTime) {
-    (tokio::time::Instant::now().into_std(), SystemTime::now())
+    (crate::clock::now(), SystemTime::now())
 }

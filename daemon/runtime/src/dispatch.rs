@@ -310,5 +310,5 @@ async fn sleep_until(wake: Option<tokio::time::Instant>) {
 }
 
 fn now() -> Now {
-    Now { instant: tokio::time::Instant::now().into_std(), wall: SystemTime::now() }
+    Now { instant: crate::clock::now(), wall: SystemTime::now() }
 }

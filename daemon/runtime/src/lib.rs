@@ -23,12 +23,13 @@
 
 mod actor;
 mod blobs;
+mod clock;
 mod config;
-
 mod dispatch;
 pub mod drill;
 mod handle;
 mod hub;
+mod pace;
 mod pixels;
 mod provenance;
 mod scheduler;
@@ -41,6 +42,7 @@ mod watch;
 pub use blobs::{Blob, BlobInfo, UploadState};
 pub use config::RuntimeConfig;
 pub use handle::{Created, LoadWatch, Move, Prepared, Runtime, SessionNews, SessionUpdate, SessionWatch};
+pub use pace::Pace;
 pub use status::{
     BlobStatus, EndCounts, MemoryStatus, ModelState, ModelStatus, RuntimeStatus, StageHealth, StageStatus,
 };

@@ -15,11 +15,20 @@ use crate::stop::StopToken;
 
 /// A bounded share of the blocking threads. Clones are the same pool.
 #[derive(Clone, Debug)]
-pub(crate) struct PixelPool(Arc<Semaphore>);
+pub(crate) struct PixelPool {
+    places: Arc<Semaphore>,
+    /// Work is done where it is asked for.
+    inline: bool,
+}
 
 impl PixelPool {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(limits::PIXEL_WORKERS)))
+        Self { places: Arc::new(Semaphore::new(limits::PIXEL_WORKERS)), inline: false }
+    }
+
+    /// One without threads, for virtual time.
+    pub(crate) fn inline() -> Self {
+        Self { inline: true, ..Self::new() }
     }
 
     /// Waits for a worker and lets it do `work`; also returns how long it waited. The worker's place is given back when
@@ -28,8 +37,11 @@ impl PixelPool {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> (Result<T, Error>, Duration) {
+        if self.inline {
+            return (work(), Duration::ZERO);
+        }
         let start = Instant::now();
-        let Ok(place) = Arc::clone(&self.0).acquire_owned().await else {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
             return (Err(Error::new(Reason::Draining, "the daemon stops")), start.elapsed());
         };
         let waited = start.elapsed();

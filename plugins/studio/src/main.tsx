@@ -6,7 +6,16 @@ import { Studio } from "./model.js";
 import "./style.css";
 import { App } from "./ui/app.js";
 
-const studio = new Studio(location.origin);
+/** What `easel open` has left in this browser; pages without storage have nothing. */
+function key(): string | undefined {
+  try {
+    return localStorage.getItem("easel-key") ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const studio = new Studio(location.origin, key);
 const root = document.getElementById("app");
 if (root !== null) {
   render(<App studio={studio} />, root);

@@ -98,7 +98,11 @@ export class Studio {
   /** Ends the watch of the session that is open. */
   private watching = new AbortController();
 
-  constructor(private readonly address: string) {}
+  /** `key` gives what `easel open` has left in this browser; the other half is a cookie that no script sees. */
+  constructor(
+    private readonly address: string,
+    private readonly key: () => string | undefined,
+  ) {}
 
   subscribe(listener: () => void): () => void {
     this.listeners.add(listener);
@@ -109,7 +113,7 @@ export class Studio {
   async run(first: string | undefined): Promise<void> {
     for (let wanted = first; ; ) {
       try {
-        this.easel = await connect({ address: this.address, clientName: "studio" });
+        this.easel = await connect({ address: this.address, token: this.key(), clientName: "studio" });
         const { version } = await this.easel.version();
         this.set({ connection: "connected", version });
         await this.refresh();

@@ -3,6 +3,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 
+import { Access } from "./access.js";
 import { ask } from "./call.js";
 import { required } from "./event.js";
 import {
@@ -31,6 +32,13 @@ import { type Request, Run } from "./run.js";
 import { Sessions } from "./sessions.js";
 import { bytesOf, download, persist, type Picture, type TransferOptions, upload } from "./transfer.js";
 
+/** What {@link Easel.create} made. */
+export interface Created {
+  readonly generation: Generation;
+  /** True when the request id was known with the same content: this is the first generation. */
+  readonly existed: boolean;
+}
+
 /** A call that can be given up. */
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
@@ -42,6 +50,8 @@ export class Easel {
   readonly sessions: Sessions;
   /** The models and their memory. */
   readonly models: Models;
+  /** Pairing, and the tokens that were given. */
+  readonly access: Access;
   private readonly generations;
   private readonly system;
 
@@ -49,6 +59,7 @@ export class Easel {
   constructor(private readonly link: Link) {
     this.sessions = new Sessions(link);
     this.models = new Models(link);
+    this.access = new Access(link);
     this.generations = createClient(GenerationService, link.transport);
     this.system = createClient(SystemService, link.transport);
   }
@@ -77,12 +88,12 @@ export class Easel {
    * Creates the generation without watching it; it goes on when this client goes away. Its id serves {@link watch},
    * {@link cancel} and {@link generation}.
    */
-  async create(prompt: string, options: GenerateOptions & { picture?: Picture } = {}): Promise<Generation> {
+  async create(prompt: string, options: GenerateOptions & { picture?: Picture } = {}): Promise<Created> {
     const { picture, ...rest } = options;
     const request = await this.request(picture === undefined ? Mode.GENERATE : Mode.EDIT, prompt, picture, rest);
     const call = rest.signal === undefined ? {} : { signal: rest.signal };
     const answer = await persist(rest.signal, () => this.generations.createGeneration(request, call));
-    return required(answer.generation, "generation");
+    return { generation: required(answer.generation, "generation"), existed: answer.existed };
   }
 
   /** The events of a generation after a sequence number, 0 for all. Aborting the signal cancels it. */

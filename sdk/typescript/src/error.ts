@@ -6,7 +6,6 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BadRequestSchema,
   ErrorInfoSchema,
-  PreconditionFailureSchema,
   ResourceInfoSchema,
   RetryInfoSchema,
 } from "./gen/details_pb.js";
@@ -151,9 +150,6 @@ function fromDetails(error: ConnectError, reason: string, metadata: Record<strin
   const violations: FieldViolation[] = [];
   for (const request of error.findDetails(BadRequestSchema)) {
     violations.push(...request.fieldViolations.map(({ field, description }) => ({ field, description })));
-  }
-  for (const failure of error.findDetails(PreconditionFailureSchema)) {
-    violations.push(...failure.violations.map(({ subject, description }) => ({ field: subject, description })));
   }
   const delay = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
   const about = error.findDetails(ResourceInfoSchema)[0];

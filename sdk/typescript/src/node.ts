@@ -80,6 +80,12 @@ function unixLink(path: string, options: ConnectOptions): Link {
 function tcpLink(address: string, token: string | undefined, options: ConnectOptions): Link {
   const url = baseUrl(address);
   const interceptors = [callerHeaders(options.clientName, token)];
-  const sessionManager = new Http2SessionManager(url, PING);
-  return new Link(createGrpcTransport({ baseUrl: url, interceptors, sessionManager }), url, options.delivery, options.silenceMs);
+  const { protocol, hostname, port } = new URL(url);
+  // Node leaves the brackets of an IPv6 address out of the authority, which HTTP/2 refuses: it gets a name instead.
+  const isBare = protocol === "http:" && hostname.startsWith("[");
+  const named = isBare ? `http://localhost:${port}` : url;
+  const dial = { createConnection: () => connectSocket(Number(port || 80), hostname.slice(1, -1)) };
+  const sessionManager = new Http2SessionManager(named, PING, isBare ? dial : undefined);
+  const transport = createGrpcTransport({ baseUrl: named, interceptors, sessionManager });
+  return new Link(transport, url, options.delivery, options.silenceMs);
 }

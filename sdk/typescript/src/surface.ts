@@ -1,7 +1,8 @@
 // What every build gives: the client, its events, errors, pictures, and the messages of the protocol.
 
 export { Code } from "@connectrpc/connect";
-export type { CallOptions, Easel } from "./client.js";
+export type { Access, Paired, PairingCode, PairOptions } from "./access.js";
+export type { CallOptions, Created, Easel } from "./client.js";
 export { EaselError, type FieldViolation, type Problem, Reason, type Resource } from "./error.js";
 export {
   type AcceptedEvent,
@@ -28,6 +29,7 @@ export type { RerunOptions, SessionEditOptions, Sessions } from "./sessions.js";
 export { type Picture, sha256, type TransferOptions, type TransferProgress } from "./transfer.js";
 export { PROTOCOL_VERSION } from "./version.js";
 
+export { type Pairing, Scope, type Token } from "./gen/easel/v1/access_pb.js";
 export {
   CancelOutcome,
   ColorMatch,

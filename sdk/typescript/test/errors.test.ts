@@ -54,7 +54,7 @@ describe("errors", () => {
 
   test("say when to try again", async () => {
     const [easel] = easels as [Easel];
-    const running = [await easel.create("one"), await easel.create("two")];
+    const running = await Promise.all(["one", "two"].map(async (prompt) => (await easel.create(prompt)).generation));
     for (const other of easels) {
       const error = await failure(other.generate("three").result());
       assert.equal(error.reason, "QUEUE_FULL");

@@ -190,13 +190,14 @@ describe("events", { concurrency: 2 }, () => {
     const requestId = `same-${Math.random()}`;
     const first = await direct.create("once", { requestId, seed: 1 });
     const second = await direct.create("once", { requestId, seed: 1 });
-    assert.equal(second.id, first.id);
+    assert.deepEqual([first.existed, second.existed], [false, true]);
+    assert.equal(second.generation.id, first.generation.id);
     await assert.rejects(direct.create("twice", { requestId, seed: 1 }), { reason: "REQUEST_ID_CONFLICT" });
-    assert.equal((await direct.watch(first.id).result()).images.length, 1);
+    assert.equal((await direct.watch(first.generation.id).result()).images.length, 1);
   });
 
   test("cancelling by id says what it hit", async () => {
-    const { id } = await direct.create("to be cancelled");
+    const { id } = (await direct.create("to be cancelled")).generation;
     await direct.cancel(id);
     assert.equal(await ended(direct, id), GenerationState.CANCELLED);
   });
@@ -260,7 +261,7 @@ describe("a lost connection", { concurrency: 2 }, () => {
   test("a stream that turns silent is noticed, and polled from then on", async () => {
     const tcp = { address: daemon.address, token: daemon.token };
     const direct = await connectWeb(tcp);
-    const { id } = await direct.create("silent");
+    const { id } = (await direct.create("silent")).generation;
     const held = await connectWeb({ ...tcp, delivery: "stream", silenceMs: 200, fetch: bufferingFetch });
     const early = await collect(held.watch(id), async (event, all) => {
       if (all.length === 1) {

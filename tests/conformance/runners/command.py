@@ -285,7 +285,7 @@ def main():
     options = parser.parse_args()
     make = (lambda target: Grpcurl(options.grpcurl, target)) if options.grpcurl else (lambda target: Buf(options.buf, options.protocol, target))
     say = lambda line: print(json.dumps(line), flush=True)
-    say({"client": "grpcurl" if options.grpcurl else f"buf {options.protocol}", "capabilities": ["poll", "sessions", "admin"]})
+    say({"client": "grpcurl" if options.grpcurl else f"buf {options.protocol}", "capabilities": ["streams", "poll", "sessions", "admin"]})
     while line := sys.stdin.readline():
         told = json.loads(line)
         player = Player(make(told["target"]), say)

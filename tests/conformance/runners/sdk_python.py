@@ -310,7 +310,7 @@ async def main():
     import easel
 
     say = lambda line: print(json.dumps(line), flush=True)
-    can = ["resume", "sessions", "admin"]
+    can = ["streams", "resume", "sessions", "admin"]
     can += {"grpc": ["poll", "editor"], "asyncio": ["editor"], "pure": ["poll"]}[options.transport]
     say({"client": f"python {options.transport}", "capabilities": can})
     while line := await asyncio.to_thread(sys.stdin.readline):

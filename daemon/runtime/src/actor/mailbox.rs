@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use easel_domain::limits;
+use tokio::sync::Notify;
 
 /// What is read before any work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(crate) enum Letter<W> {
 pub(crate) struct Mailbox<W> {
     lanes: Mutex<Lanes<W>>,
     arrived: Condvar,
+    /// The same for a task that waits.
+    told: Notify,
 }
 
 #[derive(Debug)]
@@ -35,10 +38,18 @@ struct Lanes<W> {
     closed: bool,
 }
 
+impl<W> Lanes<W> {
+    fn next(&mut self) -> Option<Letter<W>> {
+        let control = self.control.pop_front().map(Letter::Control);
+        let next = control.or_else(|| self.work.pop_front().map(Letter::Work));
+        next.or_else(|| self.closed.then_some(Letter::Closed))
+    }
+}
+
 impl<W> Default for Mailbox<W> {
     fn default() -> Self {
         let lanes = Lanes { control: VecDeque::new(), work: VecDeque::new(), closed: false };
-        Self { lanes: Mutex::new(lanes), arrived: Condvar::new() }
+        Self { lanes: Mutex::new(lanes), arrived: Condvar::new(), told: Notify::new() }
     }
 }
 
@@ -50,7 +61,7 @@ impl<W> Mailbox<W> {
             return Err(control);
         }
         lanes.control.push_back(control);
-        self.arrived.notify_one();
+        self.tell(lanes);
         Ok(())
     }
 
@@ -61,30 +72,42 @@ impl<W> Mailbox<W> {
             return Err(work);
         }
         lanes.work.push_back(work);
-        self.arrived.notify_one();
+        self.tell(lanes);
         Ok(())
     }
 
     /// Nothing more is taken in; what is there is still read.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.arrived.notify_all();
+        let mut lanes = self.lock();
+        lanes.closed = true;
+        self.tell(lanes);
+    }
+
+    /// There is one reader, which waits one way or the other.
+    fn tell(&self, lanes: MutexGuard<'_, Lanes<W>>) {
+        drop(lanes);
+        self.arrived.notify_one();
+        self.told.notify_one();
     }
 
     /// Waits for the next letter.
     pub(crate) fn receive(&self) -> Letter<W> {
         let mut lanes = self.lock();
         loop {
-            if let Some(control) = lanes.control.pop_front() {
-                return Letter::Control(control);
-            }
-            if let Some(work) = lanes.work.pop_front() {
-                return Letter::Work(work);
-            }
-            if lanes.closed {
-                return Letter::Closed;
+            if let Some(letter) = lanes.next() {
+                return letter;
             }
             lanes = self.arrived.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for the next letter without a thread. Safe to drop while it waits.
+    pub(crate) async fn arrival(&self) -> Letter<W> {
+        loop {
+            if let Some(letter) = self.lock().next() {
+                return letter;
+            }
+            self.told.notified().await;
         }
     }
 

@@ -7,13 +7,13 @@ use easel_domain::engine::{
 };
 use easel_domain::{Error, PreviewKind, Reason, Reused, RgbImage, Size};
 
-use super::thread::{Finished, Report};
+use super::worker::{Finished, Report};
 use crate::scheduler::{ActorKind, Outcome};
 
 /// A kind of actor for an engine.
 pub(crate) trait Kind<E: Engine>: Send + 'static {
     /// What it owns, one for each model.
-    type Network;
+    type Network: Send;
     /// What it is given.
     type Task: Send + 'static;
     /// What it makes.

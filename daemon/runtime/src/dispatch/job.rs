@@ -8,7 +8,7 @@ use easel_domain::{LoraSource, Plan, PreviewPolicy, RgbImage};
 use tracing::Span;
 
 use super::{Source, SourceBlob};
-use crate::actor::thread::Finished;
+use crate::actor::worker::Finished;
 use crate::actor::{DenoiserTask, EncoderTask, VaeTask};
 use crate::hub::Hub;
 use crate::scheduler::{Command, Work};

@@ -9,9 +9,8 @@ use easel_domain::{Error, Reason, limits};
 use tokio::sync::{Mutex, mpsc, watch};
 
 use super::{Runtime, Shared, housekeeping, recover};
-use crate::RuntimeConfig;
 use crate::actor::hooks::Pulse;
-use crate::actor::{ActorContext, DenoiserKind, EncoderKind, Report, VaeKind, spawn};
+use crate::actor::{ActorContext, DenoiserKind, EncoderKind, Report, VaeKind, task, thread};
 use crate::blobs::BlobHandle;
 use crate::dispatch::{Actors, Dispatcher, Parts};
 use crate::hub::{GoneBoard, WatchCounts};
@@ -21,11 +20,24 @@ use crate::scheduler::{ActorKind, Command, Core, CoreConfig, unknown_model};
 use crate::slots::ComputeSlots;
 use crate::stop::StopToken;
 use crate::store::{self, Store, StoreConfig, StoreHandle, Stored, SystemFiles};
+use crate::{Pace, RuntimeConfig};
 
 impl Runtime {
     /// Starts the actors. To be called within a tokio runtime with its timer enabled. Fails with `ModelNotFound` when the engine does not
     /// know the default model, and with `Internal` when a thread cannot be started.
     pub fn start<E: Engine>(engine: Arc<E>, config: RuntimeConfig) -> Result<Self, Error> {
+        Self::start_on(engine, config, &Drive::Threads)
+    }
+
+    /// As [`start`](Self::start), with tasks in place of threads: everything happens on the threads of the tokio runtime that this is
+    /// called in, work and writes take the time that `pace` draws, and the engine itself should take none. For tests: on a
+    /// runtime of one thread with its clock paused a daemon lives through hours in moments, and alike each time. No turns
+    /// on the CPU are taken.
+    pub fn start_in_virtual_time<E: Engine>(engine: Arc<E>, config: RuntimeConfig, pace: Pace) -> Result<Self, Error> {
+        Self::start_on(engine, config, &Drive::Tasks(pace))
+    }
+
+    fn start_on<E: Engine>(engine: Arc<E>, config: RuntimeConfig, drive: &Drive) -> Result<Self, Error> {
         let models = Engine::models(&*engine);
         let default_model = match &config.default_model {
             Some(name) if models.iter().any(|model| model.name == *name) => name.clone(),
@@ -38,20 +50,20 @@ impl Runtime {
         let (report_sender, reports) = mpsc::channel(limits::ACTOR_MAILBOX);
         let (alive, threads) = mpsc::channel(1);
         let (slots, stop) = (Arc::new(ComputeSlots::new(config.cpu_slots)), StopToken::default());
-        let actors = start_actors(&engine, &report_sender, &slots, &stop, alive)?;
+        let actors = start_actors(&engine, &report_sender, (&slots, &stop), alive, drive)?;
         let pulses = [&actors.encoder.pulse, &actors.denoiser.pulse, &actors.vae.pulse].map(Arc::clone);
         let stalled = watch_stalls(pulses, config.stall_limit, report_sender.clone());
 
         let (commands, command_receiver) = mpsc::channel(limits::ACTOR_MAILBOX);
         let (ready, ready_receiver) = watch::channel(true);
         let (drained, drained_receiver) = watch::channel(false);
-        let (store, unfinished) = open_store(&config)?;
+        let (store, unfinished) = open_store(&config, drive)?;
         let cache_bytes = match store.durable() {
             true => config.max_blob_store_bytes.min(limits::BLOB_CACHE_BYTES),
             false => config.max_blob_store_bytes,
         };
         let blobs = BlobHandle::spawn(cache_bytes, store.clone());
-        let (pool, hubs, counts) = (PixelPool::new(), Arc::new(DashMap::new()), Arc::new(WatchCounts::default()));
+        let (pool, hubs, counts) = (drive.pool(), Arc::new(DashMap::new()), Arc::new(WatchCounts::default()));
         let core_config = CoreConfig {
             max_active: config.max_queued_generations.clamp(1, limits::MAX_QUEUED_GENERATIONS),
             drain_timeout: config.drain_timeout,
@@ -104,8 +116,23 @@ impl Runtime {
     }
 }
 
-/// Opens the store and starts its thread; with the generations that have not ended.
-fn open_store(config: &RuntimeConfig) -> Result<(StoreHandle, Vec<Stored>), Error> {
+/// On what the parts of the runtime run.
+enum Drive {
+    Threads,
+    Tasks(Pace),
+}
+
+impl Drive {
+    fn pool(&self) -> PixelPool {
+        match self {
+            Self::Threads => PixelPool::new(),
+            Self::Tasks(_) => PixelPool::inline(),
+        }
+    }
+}
+
+/// Opens the store and starts what owns it; with the generations that have not ended.
+fn open_store(config: &RuntimeConfig, drive: &Drive) -> Result<(StoreHandle, Vec<Stored>), Error> {
     let store_config = StoreConfig {
         folder: config.state_dir.as_deref().map(store::folder_in),
         quota_bytes: match config.state_dir {
@@ -117,28 +144,39 @@ fn open_store(config: &RuntimeConfig) -> Result<(StoreHandle, Vec<Stored>), Erro
     };
     let mut store = Store::open(store_config, Box::new(SystemFiles), SystemTime::now())?;
     let unfinished = store.unfinished()?;
-    Ok((StoreHandle::spawn(store)?, unfinished))
+    let handle = match drive {
+        Drive::Threads => StoreHandle::spawn(store)?,
+        Drive::Tasks(pace) => StoreHandle::spawn_task(store, pace.of(0)),
+    };
+    Ok((handle, unfinished))
 }
 
 fn start_actors<E: Engine>(
     engine: &Arc<E>,
     reports: &mpsc::Sender<Report<E>>,
-    slots: &Arc<ComputeSlots>,
-    stop: &StopToken,
+    (slots, stop): (&Arc<ComputeSlots>, &StopToken),
     alive: mpsc::Sender<()>,
+    drive: &Drive,
 ) -> Result<Actors<E>, Error> {
     let [encoder, denoiser, vae] = Engine::devices(&**engine);
     let context = |device: DeviceKind| ActorContext {
         engine: Arc::clone(engine),
         reports: reports.clone(),
-        slots: (device == DeviceKind::Cpu).then(|| Arc::clone(slots)),
+        slots: (device == DeviceKind::Cpu && matches!(drive, Drive::Threads)).then(|| Arc::clone(slots)),
         stop: stop.clone(),
         _alive: alive.clone(),
     };
-    Ok(Actors {
-        encoder: spawn::<E, EncoderKind<E>>(context(encoder))?,
-        denoiser: spawn::<E, DenoiserKind<E>>(context(denoiser))?,
-        vae: spawn::<E, VaeKind<E>>(context(vae))?,
+    Ok(match drive {
+        Drive::Threads => Actors {
+            encoder: thread::spawn::<E, EncoderKind<E>>(context(encoder))?,
+            denoiser: thread::spawn::<E, DenoiserKind<E>>(context(denoiser))?,
+            vae: thread::spawn::<E, VaeKind<E>>(context(vae))?,
+        },
+        Drive::Tasks(pace) => Actors {
+            encoder: task::spawn::<E, EncoderKind<E>>(context(encoder), pace.of(1)),
+            denoiser: task::spawn::<E, DenoiserKind<E>>(context(denoiser), pace.of(2)),
+            vae: task::spawn::<E, VaeKind<E>>(context(vae), pace.of(3)),
+        },
     })
 }
 

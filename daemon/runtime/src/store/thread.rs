@@ -7,6 +7,8 @@ use easel_domain::{Error, Reason, limits};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{SessionBoard, Store, Write};
+use crate::Pace;
+use crate::clock::now;
 
 /// Something to be written, and what happens when it is. An error says that it could not be.
 pub(crate) struct Entry {
@@ -35,11 +37,29 @@ impl StoreHandle {
         let (board, durable) = (store.board(), store.durable());
         let thread = std::thread::Builder::new().name("easel-store".to_owned());
         let started = thread.spawn(move || {
-            Worker { store, late: Vec::new(), tried: Instant::now() }.run(receiver);
+            let mut worker = Worker::new(store);
+            let mut commands = receiver;
+            while let Some(first) = commands.blocking_recv() {
+                worker.take(first, &mut commands);
+            }
         });
         started
             .map_err(|error| Error::new(Reason::Internal, format!("the store's thread cannot be started: {error}")))?;
         Ok(Self { commands, board, durable })
+    }
+
+    /// The same without a thread: a task that lets each turn take its time.
+    pub(crate) fn spawn_task(store: Store, mut pace: Pace) -> Self {
+        let (commands, mut receiver) = mpsc::channel(limits::STORE_MAILBOX);
+        let (board, durable) = (store.board(), store.durable());
+        tokio::spawn(async move {
+            let mut worker = Worker::new(store);
+            while let Some(first) = receiver.recv().await {
+                tokio::time::sleep(pace.write()).await;
+                worker.take(first, &mut receiver);
+            }
+        });
+        Self { commands, board, durable }
     }
 
     pub(crate) fn board(&self) -> &SessionBoard {
@@ -98,27 +118,30 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, mut commands: mpsc::Receiver<StoreCommand>) {
+    fn new(store: Store) -> Self {
+        Self { store, late: Vec::new(), tried: now() }
+    }
+
+    /// Does what is asked, and what has come in the meantime.
+    fn take(&mut self, first: StoreCommand, commands: &mut mpsc::Receiver<StoreCommand>) {
         let mut entries = Vec::new();
-        while let Some(command) = commands.blocking_recv() {
-            let mut next = Some(command);
-            while let Some(command) = next.take() {
-                match command {
-                    StoreCommand::Journal(entry) => entries.push(entry),
-                    StoreCommand::Ask(ask) => {
-                        self.write(&mut entries);
-                        ask(&mut self.store);
-                    }
-                }
-                if entries.len() < limits::STORE_BATCH {
-                    next = commands.try_recv().ok();
+        let mut next = Some(first);
+        while let Some(command) = next.take() {
+            match command {
+                StoreCommand::Journal(entry) => entries.push(entry),
+                StoreCommand::Ask(ask) => {
+                    self.write(&mut entries);
+                    ask(&mut self.store);
                 }
             }
-            self.write(&mut entries);
-            // The housekeeping asks every now and then, so that this is reached even when nobody else does.
-            if !self.late.is_empty() && self.tried.elapsed() >= LATE_PAUSE {
-                self.write_late(SystemTime::now());
+            if entries.len() < limits::STORE_BATCH {
+                next = commands.try_recv().ok();
             }
+        }
+        self.write(&mut entries);
+        // The housekeeping asks every now and then, so that this is reached even when nobody else does.
+        if !self.late.is_empty() && now() - self.tried >= LATE_PAUSE {
+            self.write_late(SystemTime::now());
         }
     }
 
@@ -143,9 +166,9 @@ impl Worker {
         }
     }
 
-    fn write_late(&mut self, now: SystemTime) {
-        self.tried = Instant::now();
+    fn write_late(&mut self, wall: SystemTime) {
+        self.tried = now();
         let store = &mut self.store;
-        self.late.retain(|write| store.write(&[write], now).is_err());
+        self.late.retain(|write| store.write(&[write], wall).is_err());
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    say(&json!({"client": "rust", "capabilities": ["resume", "sessions", "admin"]}))?;
+    say(&json!({"client": "rust", "capabilities": ["streams", "resume", "sessions", "admin"]}))?;
     while let Some(told) = hear()? {
         let target = target(&told["target"]);
         let mut player = player::Player::new(target, spec::text(&told["target"]["client"]));
