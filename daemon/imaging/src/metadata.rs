@@ -144,7 +144,7 @@ fn checksum(kind: &[u8; 4], body: &[u8]) -> u32 {
 fn png_text(bytes: &[u8]) -> Found {
     const SIGNATURE_BYTES: usize = 8;
     let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
-    while let Some((kind, body, sum, after)) = chunk(rest) {
+    while let Some(Chunk { kind, body, sum, after }) = chunk(rest) {
         let own = body.strip_prefix(KEYWORD.as_bytes()).and_then(|rest| rest.strip_prefix(b"\0"));
         let text = match (kind, own) {
             (b"tEXt", Some(text)) => Some((false, text)),
@@ -165,13 +165,21 @@ fn png_text(bytes: &[u8]) -> Found {
     Found::Nothing
 }
 
-/// Kind, body and checksum of the first chunk, and what is behind it; `None` at the end, also of a file that is cut.
-fn chunk(bytes: &[u8]) -> Option<(&[u8; 4], &[u8], u32, &[u8])> {
+/// A chunk of a PNG and what is behind it.
+struct Chunk<'a> {
+    kind: &'a [u8; 4],
+    body: &'a [u8],
+    sum: u32,
+    after: &'a [u8],
+}
+
+/// The first chunk; `None` at the end, also of a file that is cut.
+fn chunk(bytes: &[u8]) -> Option<Chunk<'_>> {
     let (length, after) = bytes.split_first_chunk()?;
     let (kind, after) = after.split_first_chunk::<4>()?;
     let (body, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     let (sum, after) = after.split_first_chunk()?;
-    Some((kind, body, u32::from_be_bytes(*sum), after))
+    Some(Chunk { kind, body, sum: u32::from_be_bytes(*sum), after })
 }
 
 fn text_of(bytes: Vec<u8>) -> Found {
