@@ -1,28 +1,36 @@
-//! Puts the built files of the Studio (`plugins/studio/dist`, made without timestamps and kept in the tree) into the binary, so that
-//! building needs no Node. A tree without them builds as well.
+//! Puts the built files of the Studio and of the pages for plugins (`plugins/*/dist`, made without timestamps and kept in the tree) into
+//! the binary, so that building needs no Node. A tree without them builds as well.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/studio/dist");
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::write(out.join("studio_files.rs"), table(&plugins.join("studio/dist"), "")?)?;
+    fs::write(out.join("plugin_files.rs"), table(&plugins.join("figma/dist"), "ui/")?)
+}
+
+/// The files below a folder as a Rust table of names and bytes; the names begin with `prefix`.
+fn table(dist: &Path, prefix: &str) -> io::Result<String> {
     println!("cargo::rerun-if-changed={}", dist.display());
-    let mut files = Vec::new();
-    if dist.is_dir() {
-        collect(&dist.canonicalize()?, &mut files)?;
-    }
-    files.sort();
     let mut table = String::from("&[\n");
-    for file in &files {
-        println!("cargo::rerun-if-changed={}", file.display());
-        let name = file.strip_prefix(dist.canonicalize()?).map_err(io::Error::other)?;
-        let name = name.to_str().ok_or_else(|| io::Error::other("a name in dist is not text"))?;
-        let _ = writeln!(table, "    ({name:?}, include_bytes!({:?})),", file.display().to_string());
+    if dist.is_dir() {
+        let dist = dist.canonicalize()?;
+        let mut files = Vec::new();
+        collect(&dist, &mut files)?;
+        files.sort();
+        for file in &files {
+            println!("cargo::rerun-if-changed={}", file.display());
+            let name = file.strip_prefix(&dist).map_err(io::Error::other)?;
+            let name = name.to_str().ok_or_else(|| io::Error::other("a name in dist is not text"))?;
+            let name = format!("{prefix}{name}");
+            let _ = writeln!(table, "    ({name:?}, include_bytes!({:?})),", file.display().to_string());
+        }
     }
     table.push_str("]\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("studio_files.rs"), table)
+    Ok(table)
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

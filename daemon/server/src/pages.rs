@@ -1,4 +1,5 @@
-//! The pages that the daemon serves to a browser: the Studio, and the page that exchanges the code of `easel open`. Only the files
+//! The pages that the daemon serves to a browser: the Studio, the panel for Figma in a browser, and the page that exchanges the code of
+//! `easel open`. Only the files
 //! that were built into the binary, by GET and HEAD; everything else goes on to the services.
 
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, SET_COOKIE,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_NONE_MATCH, SET_COOKIE, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -25,6 +27,9 @@ pub(crate) const SIGN_IN: &str = "/open";
 
 /// The built files of the Studio by their paths below its folder; empty when the tree had none.
 static STUDIO: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/studio_files.rs"));
+
+/// The built panels of plugins whose host lets no other page reach this machine, below `ui/`: Figma's in a browser.
+static PANELS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/plugin_files.rs"));
 
 /// The daemon's own pages.
 static OWN: [(&str, &[u8]); 3] = [
@@ -47,6 +52,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
+/// Whose page may frame a panel; it is told nothing that the user has not paired it for.
+const FRAMES: (&str, &str) = ("frame-ancestors 'none'", "frame-ancestors https://www.figma.com");
+
 /// On every answer to a browser.
 const SAFETY: [(&str, &str); 6] = [
     ("content-security-policy", POLICY),
@@ -63,6 +71,8 @@ struct Page {
     etag: String,
     /// Its name has a digest of its content, so that it never changes.
     is_constant: bool,
+    /// It stands in a frame of its host's page.
+    is_panel: bool,
 }
 
 /// All pages, and where a browser signs in.
@@ -84,7 +94,7 @@ impl Pages {
 
     fn of(studio: &[(&'static str, &'static [u8])], access: Arc<Access>) -> Self {
         let mut by_path = BTreeMap::new();
-        for (name, bytes) in studio.iter().chain(&OWN).copied() {
+        for (name, bytes) in studio.iter().chain(PANELS).chain(&OWN).copied() {
             let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
             by_path.insert(path, Page::new(name, bytes));
         }
@@ -106,6 +116,12 @@ impl Pages {
         };
         let mut response = safe(body);
         let headers = response.headers_mut();
+        if page.is_panel {
+            headers.remove(X_FRAME_OPTIONS);
+            if let Ok(policy) = HeaderValue::from_str(&POLICY.replace(FRAMES.0, FRAMES.1)) {
+                headers.insert(CONTENT_SECURITY_POLICY, policy);
+            }
+        }
         if let Ok(etag) = HeaderValue::from_str(&page.etag) {
             headers.insert(ETAG, etag);
         }
@@ -150,7 +166,8 @@ impl Page {
         let digest = Sha256::digest(bytes);
         let etag: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         let is_constant = name.starts_with("assets/");
-        Self { bytes: Bytes::from_static(bytes), kind: kind(name), etag: format!("\"{etag}\""), is_constant }
+        let is_panel = name.starts_with("ui/") && kind(name).starts_with("text/html");
+        Self { bytes: Bytes::from_static(bytes), kind: kind(name), etag: format!("\"{etag}\""), is_constant, is_panel }
     }
 }
 

@@ -75,6 +75,21 @@ fn every_answer_forbids_what_a_page_does_not_need() {
     }
 }
 
+#[test]
+fn only_the_page_of_a_panel_stands_in_a_frame_and_only_in_that_of_its_host() {
+    let got = ask(Method::GET, "/ui/figma", None);
+    assert_eq!((got.status().as_u16(), header(&got, "content-type")), (200, "text/html; charset=utf-8"));
+    let policy = header(&got, "content-security-policy");
+    assert!(policy.ends_with("frame-ancestors https://www.figma.com"), "{policy}");
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    assert_eq!(header(&got, "x-frame-options"), "");
+    for path in ["/", "/open", "/ui/figma.js", "/ui/figma.css", "/ui/", "/ui/photoshop"] {
+        let got = ask(Method::GET, path, None);
+        assert!(header(&got, "content-security-policy").ends_with("frame-ancestors 'none'"), "{path}");
+        assert_eq!(header(&got, "x-frame-options"), "DENY", "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_tree_without_the_studio_says_so() {
     let pages = Pages::of(&[], Arc::new(Access::open(None).unwrap()));
@@ -85,7 +100,9 @@ async fn a_tree_without_the_studio_says_so() {
 
 #[test]
 fn no_page_of_the_daemon_has_anything_inline() {
-    for (name, bytes) in OWN.iter().chain(std::iter::once(&("index.html", NO_STUDIO))).chain(super::STUDIO) {
+    for (name, bytes) in
+        OWN.iter().chain(std::iter::once(&("index.html", NO_STUDIO))).chain(super::STUDIO).chain(PANELS)
+    {
         let Ok(text) = std::str::from_utf8(bytes) else { continue };
         if kind(name).starts_with("text/html") {
             let inline = ["<script>", "<style", " style=", " onclick=", " onload=", "javascript:"];

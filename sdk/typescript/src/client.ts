@@ -15,7 +15,7 @@ import {
   type ListGenerationsResponse,
   Mode,
 } from "./gen/easel/v1/generation_pb.js";
-import type { Image } from "./gen/easel/v1/image_pb.js";
+import type { Image, ImageSourceSchema } from "./gen/easel/v1/image_pb.js";
 import {
   type GetCapabilitiesResponse,
   type GetStatusResponse,
@@ -123,6 +123,11 @@ export class Easel {
   /** Uploads a file and gives its SHA-256, by which requests name it. Sends nothing when the daemon has it already. */
   async upload(file: Uint8Array | ArrayBuffer | Blob, options: TransferOptions = {}): Promise<string> {
     return upload(this.link, await bytesOf(file), options);
+  }
+
+  /** A picture as requests name it, uploaded when it is large: for a mask (`selection.mask.image`), or one that is used often. */
+  source(picture: Picture, options: CallOptions = {}): Promise<MessageInitShape<typeof ImageSourceSchema>> {
+    return sourceOf(this.link, picture, options.signal);
   }
 
   /** Downloads a blob by its hash and checks it. */

@@ -11,6 +11,7 @@ import {
   type RunPolicySchema,
 } from "./gen/easel/v1/generation_pb.js";
 import { ImageFormat, type ImageSourceSchema } from "./gen/easel/v1/image_pb.js";
+import { hex } from "./hash.js";
 import type { Link } from "./link.js";
 import { bytesOf, type Picture, upload } from "./transfer.js";
 
@@ -98,16 +99,25 @@ export async function sourceOf(
   if ("sha256" in picture) {
     return { source: { case: "sha256", value: picture.sha256 } };
   }
-  const bytes = await bytesOf(picture);
-  if (bytes.length <= INLINE_BYTES) {
-    return { source: { case: "inline", value: bytes } };
+  if ("raw" in picture) {
+    const { data, width, height, layout, iccProfile } = picture.raw;
+    const pixels = { width, height, data: await dataOf(link, data, signal) };
+    const value = { ...pixels, ...(layout && { layout }), ...(iccProfile && { iccProfile }) };
+    return { source: { case: "raw", value } };
   }
-  return { source: { case: "sha256", value: await upload(link, bytes, { signal }) } };
+  return { source: await dataOf(link, await bytesOf(picture), signal) };
+}
+
+type Data = { case: "inline"; value: Uint8Array } | { case: "sha256"; value: string };
+
+async function dataOf(link: Link, bytes: Uint8Array, signal?: AbortSignal): Promise<Data> {
+  if (bytes.length <= INLINE_BYTES) {
+    return { case: "inline", value: bytes };
+  }
+  return { case: "sha256", value: await upload(link, bytes, { signal }) };
 }
 
 /** A random id for requests; not secret. */
 export function randomId(): string {
-  const bytes = new Uint8Array(16);
-  globalThis.crypto.getRandomValues(bytes);
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex(globalThis.crypto.getRandomValues(new Uint8Array(16)));
 }

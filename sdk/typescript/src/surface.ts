@@ -26,7 +26,8 @@ export type { GenerateOptions, PictureOptions, PreviewOptions, RunOptions } from
 export type { Run } from "./run.js";
 export type { SessionEvent } from "./session_watch.js";
 export type { RerunOptions, SessionEditOptions, Sessions } from "./sessions.js";
-export { type Picture, sha256, type TransferOptions, type TransferProgress } from "./transfer.js";
+export { sha256 } from "./hash.js";
+export { type Picture, type Raster, type TransferOptions, type TransferProgress } from "./transfer.js";
 export { PROTOCOL_VERSION } from "./version.js";
 
 export { type Pairing, Scope, type Token } from "./gen/easel/v1/access_pb.js";

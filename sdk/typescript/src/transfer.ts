@@ -1,11 +1,14 @@
 // Files to and from the daemon: uploads by hash that skip what is there, downloads in chunks that are checked.
 
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 
 import { Code } from "@connectrpc/connect";
 
-import { EaselError, protocolError, Reason, setupError, toEaselError } from "./error.js";
+import { EaselError, protocolError, Reason, toEaselError } from "./error.js";
 import { BlobService } from "./gen/easel/v1/blob_pb.js";
+import type { RawLayoutSchema } from "./gen/easel/v1/image_pb.js";
+import { sha256 } from "./hash.js";
 import type { Link } from "./link.js";
 import { pause } from "./link.js";
 
@@ -16,7 +19,21 @@ const ATTEMPTS = 6;
 const FIRST_PAUSE_MS = 100;
 
 /** A picture for a request: the bytes of a PNG, JPEG, WebP, TIFF, GIF or BMP file, or one that the daemon has already. */
-export type Picture = Uint8Array | ArrayBuffer | Blob | { readonly sha256: string };
+export type Picture = Uint8Array | ArrayBuffer | Blob | { readonly sha256: string } | { readonly raw: Raster };
+
+/** Pixels without a header, as a host has them in memory. */
+export interface Raster {
+  /** Row by row from the top left, as the layout says. */
+  readonly data: Uint8Array;
+  /** In pixels. */
+  readonly width: number;
+  /** In pixels. */
+  readonly height: number;
+  /** How they lie. Default: RGBA of 8 bits. */
+  readonly layout?: MessageInitShape<typeof RawLayoutSchema> | undefined;
+  /** ICC profile. Default: sRGB. */
+  readonly iccProfile?: Uint8Array | undefined;
+}
 
 /** The bytes of a picture that stands here. */
 export async function bytesOf(picture: Uint8Array | ArrayBuffer | Blob): Promise<Uint8Array> {
@@ -24,16 +41,6 @@ export async function bytesOf(picture: Uint8Array | ArrayBuffer | Blob): Promise
     return picture;
   }
   return new Uint8Array(picture instanceof ArrayBuffer ? picture : await picture.arrayBuffer());
-}
-
-/** SHA-256 in hexadecimal, by the Web Cryptography API. */
-export async function sha256(bytes: Uint8Array): Promise<string> {
-  const subtle = globalThis.crypto?.subtle;
-  if (subtle === undefined) {
-    throw setupError("this page may not compute hashes: serve it over https or from localhost");
-  }
-  const digest = await subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>);
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Says how far a transfer is. */
