@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_PARAMETERS_LICENSE_CHARS;
-use crate::{BlobHash, Mode, ModelInfo, Plan};
+use crate::{Area, BlobHash, ColorMatch, Mode, ModelInfo, Plan, Rect, Selection, SelectionResult};
 
 /// The parameters of a picture, as they stand in its file: a JSON object with these names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,75 @@ pub struct Parameters {
     /// SHA-256 of the file that was edited; absent for what is made from a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_sha256: Option<BlobHash>,
+    /// What of it was edited; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<SelectionMark>,
+}
+
+/// A selection in [`Parameters`]; it has a rectangle or a mask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelectionMark {
+    /// A rectangle of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rectangle: Option<Rect>,
+    /// SHA-256 of the mask's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_sha256: Option<BlobHash>,
+    /// Where the mask's upper left corner lies on the source; absent: it has the source's size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_offset: Option<(i32, i32)>,
+    /// [`crate::Edges::grow_px`].
+    pub grow_px: i32,
+    /// [`crate::Edges::feather_px`].
+    pub feather_px: u32,
+    /// [`crate::Edges::blend_px`].
+    pub blend_px: u32,
+    /// Context that was asked for on each side; absent: the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_px: Option<u32>,
+    /// How colours were fitted.
+    pub color_match: ColorMatchName,
+    /// Whether the denoiser was held to the source outside.
+    pub denoise_mask: bool,
+    /// Whether the file is a layer of what was drawn, and not the whole canvas.
+    pub layer: bool,
+}
+
+/// A way to fit colours as the contract writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColorMatchName {
+    /// Not at all.
+    None,
+    /// In linear light.
+    Linear,
+    /// In OKLab.
+    Perceptual,
+}
+
+impl From<&Selection> for SelectionMark {
+    fn from(selection: &Selection) -> Self {
+        let (rectangle, mask_sha256, mask_offset) = match selection.area {
+            Area::Rectangle(rect) => (Some(rect), None, None),
+            Area::Mask { image, offset } => (None, Some(image), offset),
+        };
+        Self {
+            rectangle,
+            mask_sha256,
+            mask_offset,
+            grow_px: selection.edges.grow_px,
+            feather_px: selection.edges.feather_px,
+            blend_px: selection.edges.blend_px,
+            context_px: selection.context_px,
+            color_match: match selection.color_match {
+                ColorMatch::None => ColorMatchName::None,
+                ColorMatch::Linear => ColorMatchName::Linear,
+                ColorMatch::Perceptual => ColorMatchName::Perceptual,
+            },
+            denoise_mask: selection.denoise_mask,
+            layer: selection.result == SelectionResult::Layer,
+        }
+    }
 }
 
 /// A mode as the contract writes it.
@@ -131,6 +200,7 @@ impl Parameters {
                 .map(|lora| LoraMark { name: lora.name.clone(), sha256: lora.sha256, weight: lora.weight })
                 .collect(),
             source_sha256: plan.source.filter(|_| edit),
+            selection: plan.selection.as_ref().map(SelectionMark::from),
         }
     }
 }

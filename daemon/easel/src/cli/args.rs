@@ -182,6 +182,9 @@ pub(crate) struct ReplayArgs {
     /// For a picture: the file that was edited, unless the daemon still has it
     #[arg(long, value_name = "FILE")]
     pub(crate) source: Option<PathBuf>,
+    /// For a picture whose selection was a mask: its file, unless the daemon still has it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mask: Option<PathBuf>,
     /// For a picture: where the new one goes
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use easel_domain::provenance::{ModeName, Parameters};
+use easel_domain::provenance::{ColorMatchName, ModeName, Parameters, SelectionMark};
 use serde_json::json;
 
 use super::Context;
@@ -67,6 +67,9 @@ fn rows(told: &Parameters) -> Vec<(&'static str, String)> {
     if let Some(source) = told.source_sha256 {
         rows.push(("source", format!("sha256:{source}")));
     }
+    if let Some(selection) = &told.selection {
+        rows.push(("selection", selected(selection)));
+    }
     let model = &told.model;
     rows.push(("model", quoted(&model.name)));
     rows.push(("weights", model.sha256.map_or("unknown".to_owned(), |hash| format!("sha256:{hash}"))));
@@ -80,4 +83,22 @@ fn rows(told: &Parameters) -> Vec<(&'static str, String)> {
     }
     rows.push(("easel", told.easel_version.escape_debug().to_string()));
     rows
+}
+
+fn selected(told: &SelectionMark) -> String {
+    let area = match (told.rectangle, told.mask_sha256) {
+        (Some(rect), _) => rect.to_string(),
+        (None, Some(hash)) => format!("mask sha256:{hash}"),
+        (None, None) => "nothing".to_owned(),
+    };
+    let at = told.mask_offset.map(|(x, y)| format!("at {x},{y}"));
+    let widths = [("grown", told.grow_px.unsigned_abs()), ("feathered", told.feather_px), ("blended", told.blend_px)];
+    let widths = widths.into_iter().filter(|(_, px)| *px > 0).map(|(what, px)| format!("{what} by {px} px"));
+    let context = told.context_px.map(|px| format!("{px} px of context"));
+    let colours = (told.color_match != ColorMatchName::None)
+        .then(|| format!("colours matched: {:?}", told.color_match).to_lowercase());
+    let held = told.denoise_mask.then(|| "denoised by the mask".to_owned());
+    let layer = told.layer.then(|| "as a layer".to_owned());
+    let more = at.into_iter().chain(widths).chain(context).chain(colours).chain(held).chain(layer);
+    std::iter::once(area).chain(more).collect::<Vec<_>>().join(", ")
 }

@@ -24,10 +24,10 @@ pub(crate) async fn replay(context: &Context, args: &ReplayArgs) -> Result<(), F
     if !is_json(&args.file)? {
         return replay_picture::replay(context, args, &PictureFile::read(&args.file)?).await;
     }
-    if args.source.is_some() || args.output.is_some() {
+    if args.source.is_some() || args.mask.is_some() || args.output.is_some() {
         return Err(Failure::new(
             Exit::Usage,
-            "a replay file has its sources inside and makes several pictures: leave --source and --output out",
+            "a replay file has its sources inside and makes several pictures: leave --source, --mask and --output out",
         ));
     }
     let (replay, tolerance) = (read(&args.file)?, args.tolerance);
@@ -115,7 +115,7 @@ async fn run(
 }
 
 /// The largest difference of a channel; `None` when the pictures cannot be compared.
-pub(super) fn difference(made: &[u8], wanted: Option<&Vec<u8>>) -> Option<u8> {
+fn difference(made: &[u8], wanted: Option<&Vec<u8>>) -> Option<u8> {
     let (made, wanted) = (easel_imaging::load(made).ok()?, easel_imaging::load(wanted?).ok()?);
     if made.size() != wanted.size() {
         return None;

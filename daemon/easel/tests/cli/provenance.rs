@@ -1,5 +1,8 @@
 //! What a picture says of its making: written by default, shown by `inspect`, used by `replay`, and left out where that is asked.
 
+use easel_sdk::proto;
+use easel_sdk::proto::image_source::Source;
+use easel_sdk::proto::selection::Area;
 use serde_json::Value;
 
 use crate::world::World;
@@ -151,4 +154,67 @@ fn the_embedded_model_is_named_by_its_weights_and_a_batch_has_the_files_of_its_p
     let run = world.easel_with_env(&args, &[("EASEL_UNET_PRECISION", "int8")]);
     let last = run.json().into_iter().find(|line| line["event"] == "replayed").expect("the outcome");
     assert_eq!(last["differences"][0]["field"], "model.unet", "{last}");
+}
+
+/// Makes an edit over the SDK and writes its picture.
+async fn edit(easel: &easel_sdk::Easel, world: &World, file: &str, spec: proto::GenerationSpec) {
+    let stream = easel.run_spec(spec, proto::RunPolicy::default()).await.expect("it is accepted");
+    let done = stream.finish().await.expect("it is made");
+    let image = done.images[0].image.clone().expect("a picture");
+    world.write(file, &easel.picture(&image).await.expect("its bytes"));
+}
+
+#[test]
+fn an_edit_of_a_selection_is_made_again_with_its_mask() {
+    let world = World::new();
+    world.ok(&["generate", "x", "-o", "in.png", "--seed", "1", "--size", "160x96"]);
+    world.ok(&["generate", "y", "-o", "mask.png", "--seed", "2", "--size", "160x96"]);
+    let daemon = world.serve(&[]);
+    let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("tokio");
+    let inline = |file: &str| proto::ImageSource { source: Some(Source::Inline(world.read(file).into())) };
+    let rectangle = Area::Rectangle(proto::PixelRect { x: 10, y: 20, width: 64, height: 48 });
+    let mask = Area::Mask(proto::SelectionMask { image: Some(inline("mask.png")), offset: None });
+    tokio.block_on(async {
+        let target = easel_sdk::Target::unix(world.path("state/run/easel.sock"));
+        let easel = easel_sdk::Easel::connect(&target).await.expect("the daemon answers");
+        for (file, area, result) in [
+            ("canvas.png", rectangle, proto::SelectionResult::Canvas),
+            ("layer.webp", mask, proto::SelectionResult::Layer),
+        ] {
+            let webp = file.ends_with("webp");
+            let selection = proto::Selection {
+                area: Some(area),
+                grow_px: Some(3),
+                feather_px: Some(4),
+                context_px: Some(16),
+                color_match: proto::ColorMatch::Linear.into(),
+                result: result.into(),
+                ..Default::default()
+            };
+            let spec = proto::GenerationSpec {
+                prompt: "make it blue".to_owned(),
+                image: Some(inline("in.png")),
+                selection: Some(selection),
+                seed: Some(5),
+                output_format: if webp { proto::ImageFormat::Webp } else { proto::ImageFormat::Png }.into(),
+                ..Default::default()
+            };
+            edit(&easel, &world, file, spec).await;
+        }
+    });
+    assert!(world.ok(&["inspect", "canvas.png"]).text().contains("64x48 at 10,20, grown by 3 px, feathered by 4 px"));
+    for file in ["canvas.png", "layer.webp"] {
+        assert!(world.ok(&["replay", file]).text().contains("the same bytes"), "{file}");
+    }
+    assert_eq!(daemon.terminate(), 0);
+    let elsewhere = World::new();
+    for file in ["in.png", "mask.png", "layer.webp"] {
+        elsewhere.write(file, &world.read(file));
+    }
+    let missing = elsewhere.easel(&["replay", "layer.webp", "--source", "in.png"]);
+    assert_eq!((missing.code, missing.stderr.contains("--mask FILE")), (4, true), "{}", missing.stderr);
+    let run = elsewhere.ok(&["replay", "layer.webp", "--source", "in.png", "--mask", "mask.png"]);
+    assert!(run.text().contains("the same bytes"), "{}", run.stderr);
+    let run = elsewhere.easel(&["replay", "layer.webp", "--source", "in.png", "--mask", "in.png"]);
+    assert!(run.stderr.contains("another file than the one that was used"), "{}", run.stderr);
 }

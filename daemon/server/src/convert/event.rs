@@ -9,7 +9,7 @@ use easel_domain::{GenerationId, Mode, Plan, PlannedLora};
 use easel_proto::v1;
 use easel_proto::v1::generation_event::Event as WireEvent;
 
-use super::{InlineBudget, names, time};
+use super::{InlineBudget, names, selection, time};
 use crate::status::generation_error;
 
 /// What stands before the digits of a model's hash.
@@ -128,6 +128,7 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         loras: plan.loras.iter().map(planned_lora).collect(),
         model_hash: plan.model_sha256.map(|hash| format!("{MODEL_HASH_PREFIX}{hash}")).unwrap_or_default(),
         provenance: names::wire_provenance(plan.provenance).into(),
+        crop: plan.crop.map(selection::wire_rect),
         ..v1::Resolved::default()
     }
 }
@@ -161,6 +162,7 @@ fn images(images: &[ResultImage], budget: &mut InlineBudget) -> Vec<v1::ResultIm
         index: made.index,
         seed: made.seed,
         image: Some(budget.result(&made.image)),
+        changed: made.changed.map(selection::wire_rect),
         ..v1::ResultImage::default()
     };
     images.iter().map(&mut wire).collect()
