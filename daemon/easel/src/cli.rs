@@ -17,6 +17,7 @@ mod pictures;
 mod quantise;
 mod replay;
 mod replay_picture;
+mod service;
 mod session;
 mod sessions;
 mod show;
@@ -35,6 +36,7 @@ pub(crate) use open::open;
 #[cfg(feature = "dreamlite")]
 pub(crate) use quantise::{quantise, selftest};
 pub(crate) use replay::replay;
+pub(crate) use service::service;
 pub(crate) use session::Connection;
 pub(crate) use sessions::{gc, sessions};
 pub(crate) use show::{config, token};
@@ -49,6 +51,8 @@ pub(crate) struct Context {
     pub(crate) effective: Effective,
     /// Where the user says that the daemon is.
     pub(crate) connection: Connection,
+    /// The configuration file, when one was named.
+    pub(crate) config_file: Option<std::path::PathBuf>,
     /// Where results and messages go.
     pub(crate) output: Output,
 }

@@ -71,6 +71,7 @@ pub(crate) const KEYS: [Key; 30] = [
     key("lame_duck_s", Kind::Number, "seconds that a daemon told to stop goes on accepting, for proxies, 0 to 60"),
     key("log", Kind::Text, "filter of the log: error, warn, info, debug, trace, or easel_runtime=debug,info"),
     key("log_format", Kind::Text, "text or json"),
+    key("log_dir", Kind::Path, "folder of rotated log files; empty: the journal of systemd, else standard error"),
 ];
 
 /// The setting of that name.

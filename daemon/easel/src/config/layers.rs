@@ -64,6 +64,7 @@ impl Layer {
             ("lame_duck_s", easel_domain::limits::LAME_DUCK.as_secs().into()),
             ("log", "info".into()),
             ("log_format", "text".into()),
+            ("log_dir", "".into()),
         ];
         let origin = DEFAULT_ORIGIN.to_owned();
         let owned = values.into_iter().map(|(key, kind)| (key.to_owned(), Value::new(Some(&origin), kind)));
