@@ -179,13 +179,16 @@ fn of_runtime(text: &mut Text, status: &RuntimeStatus) {
     );
 }
 
+/// A number of a cache.
+type Reading = fn(&KeptCache) -> u64;
+
 fn of_kept(text: &mut Text, kept: &[KeptCache]) {
     let kind = |cache: &KeptCache| match cache.kind {
         KeptKind::Prefix => "prefix",
         KeptKind::PromptEmbeds => "prompt_embeds",
         KeptKind::ImageLatents => "image_latents",
     };
-    let families: [(&str, &str, &str, fn(&KeptCache) -> u64); 3] = [
+    let families: [(&str, &str, &str, Reading); 3] = [
         ("easel_cache_hits_total", "counter", "Times that something was looked for and found.", |cache| cache.hits),
         ("easel_cache_misses_total", "counter", "Times that something was looked for in vain.", |cache| cache.misses),
         ("easel_cache_bytes", "gauge", "Memory of what is kept between generations.", KeptCache::bytes),
