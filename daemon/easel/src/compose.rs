@@ -101,6 +101,7 @@ fn start<E: Engine>(engine: E, settings: &Settings, state: State) -> Result<Runt
         max_memory_bytes: (settings.memory_limit_mb > 0).then_some(settings.memory_limit_mb << 20),
         max_client_generations: settings.max_client_queue,
         keep_alive: (settings.keep_alive_s > 0).then(|| Duration::from_secs(settings.keep_alive_s)),
+        provenance: settings.provenance,
         keep: settings.store_keep.0,
         store_quota_bytes: settings.store_quota_mb << 20,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -68,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) keep_alive_s: u64,
     /// Generations of one client that wait or run.
     pub(crate) max_client_queue: usize,
+    /// Whether the files of results say how they were made.
+    pub(crate) provenance: bool,
     /// How long sessions and ended generations are kept.
     pub(crate) store_keep: StoreKeep,
     /// MiB of pictures in the state folder.

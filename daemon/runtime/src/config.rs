@@ -38,6 +38,8 @@ pub struct RuntimeConfig {
     pub max_client_generations: usize,
     /// How long a model stays in memory when nobody uses it, for requests that do not say; `None`: for ever.
     pub keep_alive: Option<Duration>,
+    /// Whether the files of results say how they were made when a request does not say.
+    pub provenance: bool,
     /// Version of the daemon, for what revisions and replays say of their making.
     pub version: String,
 }
@@ -58,6 +60,7 @@ impl Default for RuntimeConfig {
             max_memory_bytes: None,
             max_client_generations: limits::MAX_CLIENT_GENERATIONS,
             keep_alive: Some(limits::MODEL_KEEP_ALIVE),
+            provenance: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

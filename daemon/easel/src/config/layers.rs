@@ -33,7 +33,7 @@ impl Layer {
     pub(super) fn of_defaults(places: &Places) -> Self {
         let path = |path: PathBuf| ValueKind::from(path.to_string_lossy().into_owned());
         let none = || ValueKind::Array(Vec::new());
-        let values: [(&str, ValueKind); 31] = [
+        let values: [(&str, ValueKind); 32] = [
             ("state_dir", path(places.state_dir.clone())),
             ("socket", path(places.socket())),
             ("tcp", true.into()),
@@ -58,6 +58,7 @@ impl Layer {
             ("memory_limit_mb", 0_u32.into()),
             ("keep_alive_s", easel_domain::limits::MODEL_KEEP_ALIVE.as_secs().into()),
             ("max_client_queue", (easel_domain::limits::MAX_CLIENT_GENERATIONS as u64).into()),
+            ("provenance", true.into()),
             ("store_keep", easel_domain::limits::DEFAULT_KEEP_DAYS.to_string().into()),
             ("store_quota_mb", (easel_domain::limits::DEFAULT_STORE_QUOTA_BYTES >> 20).into()),
             ("drain_timeout_s", easel_domain::limits::DRAIN_TIMEOUT.as_secs().into()),
