@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlobHash, Error, GenerationId, ImageFormat, Plan, PreviewKind, RequestId, Reused};
+use crate::{BlobHash, Error, GenerationId, ImageFormat, Plan, PreviewKind, Rect, RequestId, Reused};
 
 /// State of a generation; it moves downwards only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -107,6 +107,22 @@ pub struct ResultImage {
     pub seed: u64,
     /// The file.
     pub image: EncodedImage,
+    /// What an edit of a selection may have changed of the canvas; `None`: everything. A layer has this size and lies here.
+    pub changed: Option<Rect>,
+    /// The whole canvas, when `image` is a layer and a session goes on from it.
+    pub canvas: Option<EncodedImage>,
+}
+
+impl ResultImage {
+    /// All its files.
+    pub fn files(&self) -> impl Iterator<Item = &EncodedImage> {
+        std::iter::once(&self.image).chain(&self.canvas)
+    }
+
+    /// The picture that a session goes on from.
+    pub fn whole(&self) -> &EncodedImage {
+        self.canvas.as_ref().unwrap_or(&self.image)
+    }
 }
 
 /// A picture of how far the denoiser has come. Not numbered with the state events; the newest wins.

@@ -34,6 +34,6 @@ pub use request::{
     DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RestartPolicy,
     RunPolicy,
 };
-pub use resolve::Plan;
-pub use selection::{AlphaMode, ColorMatch, Edges, Padding};
+pub use resolve::{Plan, Source};
+pub use selection::{AlphaMode, Area, ColorMatch, Edges, Padding, Selection, SelectionResult};
 pub use size::Size;

@@ -22,6 +22,9 @@ pub const MAX_EDGE_PX: u32 = 8192;
 /// Pixels of a result or of a working size: 4096 x 4096.
 pub const MAX_OUTPUT_PIXELS: u64 = 4096 * 4096;
 
+/// Longest edge of a WebP file in pixels: its header has 14 bits for a side.
+pub const WEBP_MAX_EDGE_PX: u32 = 16_383;
+
 /// Longest edge of a source picture in pixels.
 pub const MAX_SOURCE_EDGE_PX: u32 = 32_768;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlobHash, LoraUse, RequestId};
+use crate::{BlobHash, LoraUse, RequestId, Selection};
 
 /// What kind of work is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,6 +92,9 @@ pub struct GenerationRequest {
     pub negative_prompt: String,
     /// The picture to edit; its blob is there already.
     pub image: Option<BlobHash>,
+    /// What of the picture the edit changes; `None`: everything.
+    #[serde(default)]
+    pub selection: Option<Selection>,
     /// Width of the result in pixels.
     pub width: Option<u32>,
     /// Height of the result in pixels.
@@ -116,6 +119,13 @@ pub struct GenerationRequest {
     pub num_images: Option<u32>,
     /// Encoding of the result.
     pub output_format: ImageFormat,
+}
+
+impl GenerationRequest {
+    /// Blobs that it needs beside the picture to edit.
+    pub fn inputs(&self) -> impl Iterator<Item = BlobHash> {
+        self.selection.as_ref().and_then(Selection::mask).into_iter()
+    }
 }
 
 /// How a generation is run, as far as it does not change the picture.

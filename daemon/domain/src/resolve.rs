@@ -1,16 +1,36 @@
 //! From a request to a plan: every default filled in, every size settled, every wrong field reported at once.
 
+mod sizes;
+
 use serde::{Deserialize, Serialize};
 
+use crate::crop::Crop;
 use crate::engine::DenoiseSpec;
 use crate::limits::{
-    MAX_EDGE_PX, MAX_GUIDANCE_SCALE, MAX_LORA_NAME_BYTES, MAX_LORA_WEIGHT, MAX_LORAS, MAX_NUM_IMAGES,
-    MAX_NUM_INFERENCE_STEPS, MAX_OUTPUT_PIXELS, MAX_PROMPT_BYTES, SIZE_MULTIPLE_PX,
+    MAX_GUIDANCE_SCALE, MAX_LORA_NAME_BYTES, MAX_LORA_WEIGHT, MAX_LORAS, MAX_NUM_IMAGES, MAX_NUM_INFERENCE_STEPS,
+    MAX_PROMPT_BYTES,
 };
 use crate::lora::is_lora_name;
 use crate::{
-    Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, LoraId, Mode, ModelInfo, PlannedLora, Reason, Size,
+    Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, LoraId, Mode, ModelInfo, PlannedLora, Reason,
+    Rect, Selection, Size,
 };
+
+/// What is known of a source picture before work begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its size after its EXIF orientation.
+    pub size: Size,
+    /// The smallest rectangle around all that the request's selection, grown and feathered, lets change of it; `None` without a
+    /// selection, and when it selects nothing.
+    pub selected: Option<Rect>,
+}
+
+impl From<Size> for Source {
+    fn from(size: Size) -> Self {
+        Self { size, selected: None }
+    }
+}
 
 /// Everything about a generation that is settled before work begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +48,12 @@ pub struct Plan {
     /// Seeds of the pictures when a list was asked for, else empty.
     #[serde(default)]
     pub seeds: Vec<u64>,
+    /// What of the source is edited; `None`: all of it.
+    #[serde(default)]
+    pub selection: Option<Selection>,
+    /// What the model sees of the source; `None`: all of it. There exactly when `selection` is.
+    #[serde(default)]
+    pub crop: Option<Rect>,
     /// Size at which the model works, multiples of 16.
     pub working: Size,
     /// Size of the result.
@@ -77,12 +103,11 @@ impl Plan {
 
 /// Resolves `request` for `model`.
 ///
-/// `source` is the size of the source picture after its EXIF orientation, when there is one; `drawn_seed` is used when the request has no
-/// seed. Fails with [`Reason::InvalidRequest`] or [`Reason::ModelUnsupported`], naming every wrong field.
+/// `source` is what is known of the source picture, when there is one; `drawn_seed` is used when the request has no seed. Fails with [`Reason::InvalidRequest`] or [`Reason::ModelUnsupported`], naming every wrong field.
 pub fn resolve(
     request: &GenerationRequest,
     model: &ModelInfo,
-    source: Option<Size>,
+    source: Option<Source>,
     drawn_seed: u64,
 ) -> Result<Plan, Error> {
     settle(request, model, source, Some(drawn_seed))
@@ -93,7 +118,7 @@ pub fn resolve(
 pub fn resolve_preparation(
     request: &GenerationRequest,
     model: &ModelInfo,
-    source: Option<Size>,
+    source: Option<Source>,
 ) -> Result<Plan, Error> {
     settle(request, model, source, None)
 }
@@ -102,7 +127,7 @@ pub fn resolve_preparation(
 fn settle(
     request: &GenerationRequest,
     model: &ModelInfo,
-    source: Option<Size>,
+    source: Option<Source>,
     drawn_seed: Option<u64>,
 ) -> Result<Plan, Error> {
     let mut check = Check::default();
@@ -116,7 +141,14 @@ fn settle(
     check.loras(request);
     let asked_images = check.pictures(request);
     let num_images = if drawn_seed.is_some() { asked_images } else { 0 };
-    let (working, output) = check.sizes(request, model, source.filter(|_| mode == Mode::Edit));
+    let source = source.filter(|_| mode == Mode::Edit);
+    let (crop, output) = match &request.selection {
+        Some(selection) => check.selection(request, selection, model, (mode, source)),
+        None => {
+            let (working, output) = check.sizes(request, model, source.map(|source| source.size));
+            (Crop { rect: Rect::of(output), working }, output)
+        }
+    };
     if !check.violations.is_empty() {
         return Err(Error::fields(Reason::InvalidRequest, check.violations));
     }
@@ -127,7 +159,9 @@ fn settle(
         negative_prompt: request.negative_prompt.clone(),
         seed: request.seeds.first().copied().or(request.seed).or(drawn_seed).unwrap_or(0),
         seeds: request.seeds.clone(),
-        working,
+        selection: request.selection,
+        crop: request.selection.map(|_| crop.rect),
+        working: crop.working,
         output,
         steps,
         sigmas,
@@ -279,62 +313,6 @@ impl Check {
                 self.wrong(format!("spec.loras[{i}]"), "is named twice: give it once with the sum of the weights");
             }
         }
-    }
-
-    /// Working size and size of the result.
-    fn sizes(&mut self, request: &GenerationRequest, model: &ModelInfo, source: Option<Size>) -> (Size, Size) {
-        let asked = match (request.width, request.height) {
-            (Some(width), Some(height)) => Some(Size { width, height }),
-            (None, None) => None,
-            (given, _) => {
-                let missing = if given.is_some() { "spec.height" } else { "spec.width" };
-                self.wrong(missing, "give both width and height, or neither");
-                None
-            }
-        };
-        let Some(asked) = asked else {
-            let Some(source) = source else { return (model.native, model.native) };
-            let working = model.working_size_for(source);
-            let output = self.result_of_source(source);
-            if working != output {
-                self.notes.push(format!("the model works at {working}; the result is scaled to {output}"));
-            }
-            return (working, output);
-        };
-        let width = self.edge("spec.width", asked.width, model);
-        let height = self.edge("spec.height", asked.height, model);
-        let working = Size { width, height };
-        if working.pixels() > MAX_OUTPUT_PIXELS {
-            self.wrong("spec.width", format!("{working} has more than {MAX_OUTPUT_PIXELS} pixels: ask for less"));
-        }
-        if working != asked {
-            self.notes.push(format!("{asked} was rounded to {working}, multiples of {SIZE_MULTIPLE_PX}"));
-        }
-        (working, working)
-    }
-
-    /// An edit without a size has the source's size, made smaller when that is over the limits of a result.
-    fn result_of_source(&mut self, source: Size) -> Size {
-        let by_pixels = (MAX_OUTPUT_PIXELS as f64 / source.pixels() as f64).sqrt();
-        let by_edge = f64::from(MAX_EDGE_PX) / f64::from(source.width.max(source.height));
-        let scale = by_pixels.min(by_edge);
-        if scale >= 1.0 {
-            return source;
-        }
-        let side = |length: u32| ((f64::from(length) * scale).floor() as u32).max(1);
-        let output = Size { width: side(source.width), height: side(source.height) };
-        self.notes.push(format!("the source of {source} is larger than a result may be; the result has {output}"));
-        output
-    }
-
-    fn edge(&mut self, field: &str, length: u32, model: &ModelInfo) -> u32 {
-        let (least, most) = (model.min_edge_px, model.max_edge_px.min(MAX_EDGE_PX));
-        let multiple = SIZE_MULTIPLE_PX;
-        let rounded = (length / multiple + u32::from(length % multiple >= multiple / 2)).saturating_mul(multiple);
-        if rounded < least || rounded > most {
-            self.wrong(field, format!("{length} is outside of the {least} to {most} pixels of {}", model.name));
-        }
-        rounded
     }
 }
 

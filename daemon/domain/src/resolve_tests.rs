@@ -30,6 +30,7 @@ fn request() -> GenerationRequest {
         prompt: "a red circle".into(),
         negative_prompt: String::new(),
         image: None,
+        selection: None,
         width: None,
         height: None,
         num_inference_steps: None,
@@ -60,7 +61,7 @@ fn defaults_are_the_models() {
 fn an_edit_keeps_the_sources_size_and_works_in_the_native_area() {
     let asked = GenerationRequest { image: Some(BlobHash([0; 32])), ..request() };
     let source = Size { width: 640, height: 320 };
-    let plan = resolve(&asked, &model(), Some(source), 0).unwrap();
+    let plan = resolve(&asked, &model(), Some(source.into()), 0).unwrap();
     assert_eq!(plan.mode, Mode::Edit);
     assert_eq!(plan.output, source);
     assert_eq!(plan.working, Size { width: 176, height: 96 });

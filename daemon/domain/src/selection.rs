@@ -3,10 +3,87 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_PADDING_PX, MAX_SELECTION_EDGE_PX};
+use crate::{BlobHash, Rect};
+
+/// Which pixels of a canvas an edit may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Area {
+    /// All of a rectangle within the canvas.
+    Rectangle(Rect),
+    /// By a second picture: white is selected, black is not.
+    Mask {
+        /// The picture; its blob is there already.
+        image: BlobHash,
+        /// Where its upper left corner lies on the canvas; `None`: it has the canvas's size.
+        offset: Option<(i32, i32)>,
+    },
+}
+
+/// What the answer to an edit of a selection carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SelectionResult {
+    /// The whole canvas with the edit in it.
+    #[default]
+    Canvas,
+    /// What was drawn, as a layer of the size of the changed rectangle.
+    Layer,
+}
+
+/// What of the source an edit changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Selection {
+    /// Which pixels.
+    pub area: Area,
+    /// How the edge of the area is worked over.
+    pub edges: Edges,
+    /// How much of the surroundings the model sees on each side, in pixels; `None`: half of the selection's longer side, at least
+    /// 32.
+    pub context_px: Option<u32>,
+    /// Whether colours are fitted to the surroundings.
+    pub color_match: ColorMatch,
+    /// The denoiser is held to the source outside of the mask at every step.
+    pub denoise_mask: bool,
+    /// What the answer carries.
+    pub result: SelectionResult,
+}
+
+impl Selection {
+    /// A selection of an area with everything else as it is by default.
+    pub fn of(area: Area) -> Self {
+        Self {
+            area,
+            edges: Edges::default(),
+            context_px: None,
+            color_match: ColorMatch::None,
+            denoise_mask: false,
+            result: SelectionResult::Canvas,
+        }
+    }
+
+    /// The picture of its mask.
+    pub fn mask(&self) -> Option<BlobHash> {
+        match self.area {
+            Area::Rectangle(_) => None,
+            Area::Mask { image, .. } => Some(image),
+        }
+    }
+
+    /// Names the picture of its mask.
+    pub fn set_mask(&mut self, hash: BlobHash) {
+        if let Area::Mask { image, .. } = &mut self.area {
+            *image = hash;
+        }
+    }
+
+    /// How much of the surroundings the model sees.
+    pub fn padding(&self) -> Padding {
+        self.context_px.map_or(Padding { share: 0.5, px: 32 }, |px| Padding { share: 0.0, px })
+    }
+}
 
 /// How the edge of a selection is worked over, in this order: grow, feather, blend. The grown and feathered mask is the region that
 /// may change; blending only takes back of it. All in pixels of the canvas.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Edges {
     /// Moves the edge outwards, or inwards below zero, along a disc of this radius: -`MAX_SELECTION_EDGE_PX` to that. The border of
     /// the canvas is no edge: what is selected up to it stays so.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::{BlobHash, GenerationId, GenerationRequest, ImageFormat, Plan, RevisionId, SessionId};
+use crate::{BlobHash, GenerationId, GenerationRequest, ImageFormat, Plan, RevisionId, Selection, SessionId};
 
 /// What the viewers of a session prepare together: the edit that comes next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -11,6 +11,9 @@ pub struct Draft {
     pub instruction: String,
     /// Seed of the next edit; `None`: the daemon draws one.
     pub seed: Option<u64>,
+    /// What of the picture the next edit changes; `None`: everything.
+    #[serde(default)]
+    pub selection: Option<Selection>,
 }
 
 /// A session as it stands.
@@ -150,14 +153,18 @@ impl SessionEdit {
     pub fn again(&self, made: &Made) -> GenerationRequest {
         let (old, new) = (made.request.clone(), self.request.clone());
         let text = |new: String, old: String| if new.is_empty() { old } else { new };
+        // A size is that of a whole picture, so that a selection takes its place and the other way round.
+        let sized = new.width.is_some() || new.height.is_some();
+        let old_size = if new.selection.is_some() { (None, None) } else { (old.width, old.height) };
         GenerationRequest {
             mode: old.mode,
             model: new.model.or(old.model),
             prompt: text(new.prompt, old.prompt),
             negative_prompt: text(new.negative_prompt, old.negative_prompt),
             image: old.image,
-            width: new.width.or(old.width),
-            height: new.height.or(old.height),
+            selection: new.selection.or(old.selection.filter(|_| !sized)),
+            width: new.width.or(old_size.0),
+            height: new.height.or(old_size.1),
             num_inference_steps: new.num_inference_steps.or(if new.sigmas.is_empty() {
                 old.num_inference_steps
             } else {

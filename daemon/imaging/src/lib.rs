@@ -35,4 +35,4 @@ pub use patch::Patch;
 pub use resample::{Filter, fit, resize};
 pub use sheet::{Cell, contact_sheet};
 pub use tiles::blend_tiles;
-pub use write::{Output, write};
+pub use write::{Output, losses, write};

@@ -52,6 +52,26 @@ pub fn write(canvas: &Canvas, output: &Output<'_>) -> Result<Vec<u8>, Error> {
     })
 }
 
+/// What a file of this format does not hold of a canvas, as sentences for a person; empty when it holds everything.
+pub fn losses(canvas: &Canvas, format: ImageFormat) -> Vec<String> {
+    let (alpha, grey) = (canvas.channels().has_alpha(), canvas.channels().colours() == 1);
+    let deep = !matches!(canvas.samples(), Samples::U8(_));
+    let float = matches!(canvas.samples(), Samples::F32(_));
+    let told = match format {
+        ImageFormat::Png => [float.then_some("PNG holds no floats: the result has 16 bits"), None],
+        ImageFormat::Tiff => [None, None],
+        ImageFormat::WebP => [
+            deep.then_some("WebP holds 8 bits: the result is rounded to them"),
+            grey.then_some("WebP holds no grey: the result is sRGB"),
+        ],
+        ImageFormat::Jpeg => [
+            Some("JPEG is not exact: pixels outside of the selection change by its compression"),
+            alpha.then_some("JPEG has no alpha: the result is laid over white"),
+        ],
+    };
+    told.into_iter().flatten().map(str::to_owned).collect()
+}
+
 fn text(error: ImageError) -> String {
     error.to_string()
 }

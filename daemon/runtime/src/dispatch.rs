@@ -7,7 +7,6 @@ mod perform;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use dashmap::DashMap;
 use easel_domain::engine::Engine;
@@ -17,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::actor::{ActorHandle, DenoiserOutput, DenoiserTask, EncoderTask, Report, VaeOutput, VaeTask};
 use crate::blobs::BlobHandle;
 use crate::hub::{GoneBoard, Hub, WatchCounts};
-use crate::pixels::PixelPool;
+use crate::pixels::{Edited, PixelPool};
 use crate::scheduler::{Accepted, Answer, Command, Core, JobKey, ModelView, Now};
 use crate::slots::ComputeSlots;
 use crate::stop::StopToken;
@@ -28,14 +27,24 @@ use job::Job;
 /// The shared table: generation id to watch handle.
 pub(crate) type Hubs = Arc<DashMap<GenerationId, Arc<Hub>>>;
 
-/// The source picture of a new generation. Holding the blob keeps it in memory.
+/// What a new generation edits.
 pub(crate) struct Source {
+    /// What the model sees.
     pub(crate) picture: RgbImage,
-    pub(crate) hash: BlobHash,
-    pub(crate) blob: Arc<[u8]>,
+    /// What the result is put into; present exactly when there is a selection.
+    pub(crate) edited: Option<Arc<Edited>>,
+    /// The files that it was read from, that of the picture first. Holding them keeps them in memory.
+    pub(crate) blobs: Vec<SourceBlob>,
 }
 
-/// The file of a source picture and its hash.
+impl Source {
+    /// Memory of what the model sees, and of what is kept to the end.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.picture.pixels().len() as u64, self.edited.as_ref().map_or(0, |edited| edited.bytes()))
+    }
+}
+
+/// A file and its hash.
 type SourceBlob = (BlobHash, Arc<[u8]>);
 
 /// A command from a handle.
@@ -306,5 +315,5 @@ async fn sleep_until(wake: Option<tokio::time::Instant>) {
 }
 
 fn now() -> Now {
-    Now { instant: crate::clock::now(), wall: SystemTime::now() }
+    Now { instant: crate::clock::now(), wall: crate::clock::wall() }
 }

@@ -8,6 +8,7 @@ mod models;
 mod recover;
 mod session_watch;
 mod sessions;
+mod source;
 mod start;
 mod system;
 
@@ -18,8 +19,7 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Snapshot, State};
 use easel_domain::session::Origin;
 use easel_domain::{
-    BlobHash, Error, GenerationId, GenerationRequest, LoraSource, Mode, ModelInfo, Reason, RequestId, RunPolicy, Size,
-    resolve,
+    BlobHash, Error, GenerationId, GenerationRequest, LoraSource, ModelInfo, Reason, RequestId, RunPolicy, resolve,
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -233,7 +233,7 @@ impl Runtime {
         let model = self.model_info(request.model.as_deref())?;
         let drawn_seed = draw_seed();
         let settle = |source| resolve::resolve(&request, &model, source, drawn_seed);
-        let (mut plan, source) = self.resolve(&request, settle).await?;
+        let (mut plan, source) = self.resolve(&request, &origin, settle).await?;
         let loras = self.settle_loras(&request, &mut plan).await?;
         let reply = self.admit("gen", (request, policy, origin), (plan, source, loras), attach).await?;
         match reply.answer {
@@ -254,28 +254,21 @@ impl Runtime {
         attach: bool,
     ) -> Result<Reply, Error> {
         let id = GenerationId::new(new_id(prefix));
-        let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
-        let (peak_bytes, model_bytes) = self.memory_of(&plan);
-        let new = NewGeneration { id, request, policy, plan, source_bytes, origin, peak_bytes, model_bytes, loras };
-        self.send(Command::Create(Box::new(new)), source, attach).await
-    }
-
-    /// Settles the plan, with the size of the source from its header; only then decodes the source.
-    async fn resolve(
-        &self,
-        request: &GenerationRequest,
-        settle: impl Fn(Option<Size>) -> Result<resolve::Plan, Error>,
-    ) -> Result<(resolve::Plan, Option<Source>), Error> {
-        let Some(hash) = request.image.filter(|_| request.mode != Some(Mode::Generate)) else {
-            return Ok((settle(None)?, None));
+        let (source_bytes, canvas_bytes) = source.as_ref().map_or((0, 0), Source::bytes);
+        let (peak_bytes, model_bytes) = self.memory_of(&plan, canvas_bytes);
+        let new = NewGeneration {
+            id,
+            request,
+            policy,
+            plan,
+            source_bytes,
+            canvas_bytes,
+            origin,
+            peak_bytes,
+            model_bytes,
+            loras,
         };
-        let blob = self.0.blobs.get(hash).await?.bytes;
-        let bytes = Arc::clone(&blob);
-        let (size, _) = self.0.pool.run(move || pixels::probe(&bytes)).await;
-        let plan = settle(Some(size?))?;
-        let bytes = Arc::clone(&blob);
-        let (picture, _) = self.0.pool.run(move || pixels::load(&bytes)).await;
-        Ok((plan, Some(Source { picture: picture?, hash, blob })))
+        self.send(Command::Create(Box::new(new)), source, attach).await
     }
 
     /// A generation of an earlier run of the daemon with this request id.
@@ -305,11 +298,11 @@ impl Runtime {
         Ok((Created { snapshot: self.hub(id).await?.snapshot(), existed }, watch))
     }
 
-    /// Memory that a generation needs at its peak, and that of the networks that are loaded.
-    fn memory_of(&self, plan: &resolve::Plan) -> (u64, u64) {
+    /// Memory that a generation needs at its peak, and that of the networks that are loaded. A canvas is copied for its result.
+    fn memory_of(&self, plan: &resolve::Plan, canvas_bytes: u64) -> (u64, u64) {
         let models = self.0.catalogue.models();
         let loaded: u64 = models.iter().map(|model| self.0.catalogue.resident_bytes(&model.name)).sum();
-        (self.0.catalogue.peak_bytes(plan), loaded)
+        (self.0.catalogue.peak_bytes(plan) + 2 * canvas_bytes, loaded)
     }
 
     fn model_info(&self, name: Option<&str>) -> Result<ModelInfo, Error> {

@@ -1,16 +1,19 @@
 //! The pixel pool: decoding, resizing and encoding of pictures, on a few blocking threads beside the actors.
 
+mod finish;
+mod selection;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use easel_domain::event::{EncodedImage, Preview, ResultImage};
+use easel_domain::event::{EncodedImage, Preview};
 use easel_domain::session::Difference;
-use easel_domain::{BlobHash, Error, Plan, PreviewPolicy, Reason, RgbImage, Size, limits};
-use easel_imaging::Filter;
+use easel_domain::{BlobHash, Error, PreviewPolicy, Reason, RgbImage, Size, limits};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::stop::StopToken;
+pub(crate) use finish::Finish;
+pub(crate) use selection::Edited;
 
 /// A bounded share of the blocking threads. Clones are the same pool.
 #[derive(Clone, Debug)]
@@ -64,19 +67,20 @@ pub(crate) fn hash(bytes: &[u8]) -> BlobHash {
 
 /// Size of a picture from its header, with errors that name the field of the request.
 pub(crate) fn probe(bytes: &[u8]) -> Result<Size, Error> {
-    easel_imaging::probe(bytes).map(|probe| probe.size).map_err(at_image)
+    easel_imaging::probe(bytes).map(|probe| probe.size).map_err(|error| at("spec.image", error))
 }
 
 /// A picture from its file, with errors that name the field of the request.
 pub(crate) fn load(bytes: &[u8]) -> Result<RgbImage, Error> {
-    easel_imaging::load(bytes).map_err(at_image)
+    easel_imaging::load(bytes).map_err(|error| at("spec.image", error))
 }
 
-fn at_image(error: Error) -> Error {
+/// A caller's mistake, named by the field.
+fn at(field: &'static str, error: Error) -> Error {
     if !error.violations.is_empty() || error.reason.class() != easel_domain::Class::Caller {
         return error;
     }
-    Error::field(error.reason, "spec.image", error.message)
+    Error::field(error.reason, field, error.message)
 }
 
 /// How two pictures differ.
@@ -111,18 +115,6 @@ pub(crate) fn difference(one: &RgbImage, other: &RgbImage) -> Difference {
         mean_squared_difference: squares as f64 / values,
         changed: (changed_pixels > 0).then(|| (left, top, right - left + 1, bottom - top + 1)),
     }
-}
-
-/// The file of a decoded picture, at the size that was promised. Says as well what its hash is.
-pub(crate) fn finish(picture: &RgbImage, plan: &Plan, index: u32, stop: &StopToken) -> Result<ResultImage, Error> {
-    let stopped = |_| Error::new(Reason::Cancelled, "the generation was told to stop");
-    stop.check().map_err(stopped)?;
-    let scaled = easel_imaging::resize(picture, plan.output, Filter::Lanczos);
-    stop.check().map_err(stopped)?;
-    let bytes: Arc<[u8]> = easel_imaging::encode(&scaled, plan.output_format)?.into();
-    let hash = Some(hash(&bytes));
-    let image = EncodedImage::new(plan.output_format, (scaled.width(), scaled.height()), hash, bytes);
-    Ok(ResultImage { index, seed: plan.seed_of(index), image })
 }
 
 /// A preview as the policy asks for it; its number is given where it is shown.

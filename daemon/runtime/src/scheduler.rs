@@ -276,8 +276,8 @@ impl Core {
         }
         self.admit_client(&new.origin.client, leaving, retry)?;
         self.admit_memory(new.peak_bytes.saturating_add(new.model_bytes), retry)?;
-        let held: u64 = self.active.values().map(|generation| generation.held.source).sum();
-        if held + new.source_bytes > limits::MAX_HELD_SOURCE_BYTES {
+        let held: u64 = self.active.values().map(|generation| generation.held.source + generation.held.canvas).sum();
+        if held + new.source_bytes + new.canvas_bytes > limits::MAX_HELD_SOURCE_BYTES {
             let message = "the source pictures of waiting generations leave no room for this one";
             return Err(Error::new(Reason::MemoryExhausted, message).retry_after(retry));
         }

@@ -16,6 +16,8 @@ fn snapshot(sequence: u64, state: State) -> Snapshot {
         prompt: "a boat".to_owned(),
         negative_prompt: String::new(),
         seed: 1,
+        selection: None,
+        crop: None,
         working: size,
         output: size,
         steps: 1,

@@ -11,6 +11,7 @@ pub(crate) mod list;
 pub(crate) mod model;
 pub(crate) mod names;
 pub(crate) mod request;
+mod selection;
 pub(crate) mod session;
 pub(crate) mod system;
 pub(crate) mod time;

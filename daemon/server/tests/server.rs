@@ -23,9 +23,13 @@ mod matrix;
 mod models;
 #[path = "server/pairing.rs"]
 mod pairing;
+#[path = "server/selections.rs"]
+mod selections;
 #[path = "server/sessions.rs"]
 mod sessions;
 #[path = "server/support.rs"]
 mod support;
+#[path = "server/virtual_time/history.rs"]
+mod virtual_time;
 #[path = "server/watching.rs"]
 mod watching;

@@ -11,6 +11,7 @@ use super::{Source, SourceBlob};
 use crate::actor::worker::Finished;
 use crate::actor::{DenoiserTask, EncoderTask, VaeTask};
 use crate::hub::Hub;
+use crate::pixels::Edited;
 use crate::scheduler::{Command, Work};
 use crate::stop::StopToken;
 
@@ -27,8 +28,10 @@ pub(super) struct Job<E: Engine> {
     pub(super) source: Option<RgbImage>,
     /// The files of its LoRAs.
     pub(super) loras: Vec<LoraSource>,
-    /// Keeps the source in memory.
-    blob: Option<SourceBlob>,
+    /// The canvas of a selection, to the end.
+    pub(super) edited: Option<Arc<Edited>>,
+    /// The files of the source, that of the picture first; they are kept in memory.
+    blobs: Vec<SourceBlob>,
     /// Counts the runs of the generation, this one included.
     pub(super) run: u32,
     pub(super) embeds: Option<E::PromptEmbeds>,
@@ -51,8 +54,8 @@ impl<E: Engine> Job<E> {
         (previews, run): (Option<PreviewPolicy>, u32),
         source: Option<Source>,
     ) -> Self {
-        let (source, blob) =
-            source.map_or((None, None), |source| (Some(source.picture), Some((source.hash, source.blob))));
+        let (source, edited, blobs) =
+            source.map_or((None, None, Vec::new()), |source| (Some(source.picture), source.edited, source.blobs));
         Self {
             hub,
             stop,
@@ -61,7 +64,8 @@ impl<E: Engine> Job<E> {
             span,
             source,
             loras: Vec::new(),
-            blob,
+            edited,
+            blobs,
             run,
             embeds: None,
             image_latents: None,
@@ -73,9 +77,9 @@ impl<E: Engine> Job<E> {
         }
     }
 
-    /// The file of the source picture.
-    pub(super) fn source_blob(&self) -> Option<SourceBlob> {
-        self.blob.clone()
+    /// The files of the source, that of the picture first.
+    pub(super) fn source_blobs(&self) -> Vec<SourceBlob> {
+        self.blobs.clone()
     }
 
     pub(super) fn encode_task(&self) -> EncoderTask {

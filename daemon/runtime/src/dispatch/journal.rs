@@ -53,8 +53,8 @@ impl<E: Engine> Dispatcher<E> {
         let admitting = self.admitting.as_mut().filter(|_| matches!(event.kind, EventKind::Accepted(_)));
         let entry = match admitting.and_then(|admitting| admitting.accepting.take()) {
             Some(accepting) => {
-                let source = job.source_blob();
-                self.acceptance(key, (accepting, source), hub, (event, snapshot))
+                let blobs = job.source_blobs();
+                self.acceptance(key, (accepting, blobs), hub, (event, snapshot))
             }
             None => {
                 let write = match job.plan.is_preparation() {
@@ -72,14 +72,17 @@ impl<E: Engine> Dispatcher<E> {
     fn acceptance(
         &self,
         key: JobKey,
-        (accepting, source): (Accepting, Option<SourceBlob>),
+        (accepting, blobs): (Accepting, Vec<SourceBlob>),
         hub: Arc<Hub>,
         (event, snapshot): (Arc<Event>, Snapshot),
     ) -> Entry {
         let Accepting { request, policy, origin, attach, reply } = accepting;
         let (id, plan) = (snapshot.id.clone(), Arc::clone(&snapshot.plan));
         let preparation = plan.is_preparation();
-        let accept = Accept { id: id.clone(), origin, request, policy, plan, source, event: Arc::clone(&event) };
+        let mut blobs = blobs.into_iter();
+        let (source, inputs) = (blobs.next(), blobs.collect());
+        let accept =
+            Accept { id: id.clone(), origin, request, policy, plan, source, inputs, event: Arc::clone(&event) };
         let write = if preparation { Write::Nothing } else { Write::Accept(Box::new(accept)) };
         let (hubs, reports) = (Arc::clone(&self.hubs), self.reports.clone());
         let then = move |written: Result<(), Error>| {

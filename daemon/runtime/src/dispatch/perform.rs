@@ -167,14 +167,18 @@ impl<E: Engine> Dispatcher<E> {
         match work {
             Work::Finish { image } => {
                 let Some(picture) = job.pictures.remove(&image) else { return false };
-                let (plan, blobs) = (Arc::clone(&job.plan), self.blobs.clone());
+                let blobs = self.blobs.clone();
+                let (plan, edited) = (Arc::clone(&job.plan), job.edited.clone());
+                let finish = pixels::Finish { plan, image, edited, stop: stop.clone() };
                 let finish = async move {
-                    let (start, flag) = (Instant::now(), stop.clone());
-                    let (made, waited) = pool.run(move || pixels::finish(&picture, &plan, image, &flag)).await;
+                    let start = Instant::now();
+                    let (made, waited) = pool.run(move || finish.make(&picture)).await;
                     let stored = match made {
                         Ok(mut made) => {
-                            if let Some(hash) = made.image.hash {
-                                made.image.bytes = blobs.keep_result(hash, Arc::clone(&made.image.bytes)).await;
+                            for file in std::iter::once(&mut made.image).chain(&mut made.canvas) {
+                                if let Some(hash) = file.hash {
+                                    file.bytes = blobs.keep_result(hash, Arc::clone(&file.bytes)).await;
+                                }
                             }
                             Ok(made)
                         }

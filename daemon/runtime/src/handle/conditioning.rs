@@ -27,7 +27,7 @@ impl Runtime {
     pub async fn prepare(&self, request: GenerationRequest) -> Result<Prepared, Error> {
         let model = self.model_info(request.model.as_deref())?;
         let settle = |source| resolve::resolve_preparation(&request, &model, source);
-        let (plan, source) = self.resolve(&request, settle).await?;
+        let (plan, source) = self.resolve(&request, &Origin::default(), settle).await?;
         let policy = RunPolicy {
             previews: None,
             priority: Priority::Batch,

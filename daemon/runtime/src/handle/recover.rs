@@ -8,7 +8,6 @@ use easel_domain::{DisconnectPolicy, Error, GenerationId, Reason, RestartPolicy,
 use super::{Runtime, Shared};
 use crate::dispatch::{Hubs, Source};
 use crate::hub::{GoneBoard, Hub, WatchCounts};
-use crate::pixels;
 use crate::scheduler::{Command, NewGeneration, Restored};
 use crate::store::Stored;
 
@@ -54,16 +53,17 @@ impl Runtime {
                 (Err(error), _) | (_, Err(error)) => (None, Vec::new(), Some(error)),
             },
         };
-        let source_bytes = source.as_ref().map_or(0, |source| source.picture.pixels().len() as u64);
+        let (source_bytes, canvas_bytes) = source.as_ref().map_or((0, 0), Source::bytes);
         let Stored { snapshot, request, policy, origin, runs, interrupted, .. } = stored;
         let plan = snapshot.plan.as_ref().clone();
-        let (peak_bytes, model_bytes) = self.memory_of(&plan);
+        let (peak_bytes, model_bytes) = self.memory_of(&plan, canvas_bytes);
         let new = NewGeneration {
             id: snapshot.id,
             request,
             policy,
             plan,
             source_bytes,
+            canvas_bytes,
             origin,
             peak_bytes,
             model_bytes,
@@ -88,19 +88,5 @@ impl Runtime {
             return Some(Error::new(Reason::DaemonRestarted, message));
         }
         self.model_info(Some(&stored.snapshot.plan.model)).err()
-    }
-
-    async fn source_of(&self, stored: &Stored) -> Result<Option<Source>, Error> {
-        let Some(hash) = stored.source else { return Ok(None) };
-        let blob = self.0.blobs.get(hash).await.map_err(|error| match error.reason {
-            Reason::BlobNotFound => {
-                let message = "the source picture was lost: bring it again and create the generation anew";
-                Error::new(Reason::DataLoss, message).about("blob", hash.to_string())
-            }
-            _ => error,
-        })?;
-        let bytes = Arc::clone(&blob.bytes);
-        let (picture, _) = self.0.pool.run(move || pixels::load(&bytes)).await;
-        Ok(Some(Source { picture: picture?, hash, blob: blob.bytes }))
     }
 }

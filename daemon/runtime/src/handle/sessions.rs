@@ -68,9 +68,10 @@ impl Runtime {
         self.0.store.ask(list).await
     }
 
-    /// Changes a session. Fails with `SessionNotFound`.
+    /// Changes a session. Fails with `SessionNotFound`, or `BlobNotFound` when the mask of a draft is not there.
     pub async fn update_session(&self, id: &SessionId, update: SessionUpdate) -> Result<Session, Error> {
         let SessionUpdate { name, pinned, draft } = update;
+        self.keep(draft.iter().filter_map(|draft| draft.selection?.mask())).await?;
         let changes =
             [name.map(SessionChange::Rename), pinned.map(SessionChange::Pin), draft.map(SessionChange::Draft)];
         let changes: Vec<_> = changes.into_iter().flatten().collect();
@@ -224,7 +225,17 @@ impl Runtime {
             let keep = move |store: &mut Store| store.put_blob(canvas.hash, &canvas.bytes, true, SystemTime::now());
             self.0.store.ask(keep).await?;
         }
+        self.keep(replay.steps.iter().flat_map(|step| step.request.inputs())).await?;
         self.0.store.ask(move |store| store.import(&replay, SystemTime::now())).await
+    }
+
+    /// Sees that blobs are there and in the store, which a row is about to name.
+    async fn keep(&self, hashes: impl Iterator<Item = BlobHash>) -> Result<(), Error> {
+        for hash in hashes {
+            let bytes = self.0.blobs.get(hash).await?.bytes;
+            self.0.store.ask(move |store| store.put_blob(hash, &bytes, true, SystemTime::now())).await?;
+        }
+        Ok(())
     }
 
     /// Somebody shows interest in a session: its live work may go on.
@@ -293,6 +304,10 @@ fn request_of(
     match base {
         Some(base) => {
             let revision = store.revision(id, &base)?;
+            // A size is that of a whole picture.
+            if request.width.is_none() && request.height.is_none() {
+                request.selection = request.selection.or(session.draft.selection);
+            }
             (request.image, request.mode) = (Some(revision.hash), Some(Mode::Edit));
             Ok((request, origin(Some(base))))
         }

@@ -95,6 +95,8 @@ pub(crate) struct NewGeneration {
     pub(crate) plan: Plan,
     /// Bytes of the decoded source picture.
     pub(crate) source_bytes: u64,
+    /// Bytes of the canvas that the result is put into, held to the end.
+    pub(crate) canvas_bytes: u64,
     /// Where it belongs and who asked.
     pub(crate) origin: Origin,
     /// Memory that it needs at its peak beside the networks.

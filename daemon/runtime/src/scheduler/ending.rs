@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use easel_domain::engine::Interrupt;
-use easel_domain::event::{Event, EventKind, State};
+use easel_domain::event::{Event, EventKind, ResultImage, State};
 use easel_domain::{Error, GenerationId, Reason, RestartPolicy, limits};
 
 use super::command::{Effect, JobKey, Now};
@@ -145,7 +145,7 @@ impl Core {
         generation.sequence += 1;
         let event = Arc::new(Event { sequence: generation.sequence, time: now.wall, kind });
         let snapshot = Box::new(generation.snapshot(error, Some(now.wall)));
-        let bytes = snapshot.images.iter().map(|image| image.image.size_bytes).sum();
+        let bytes = snapshot.images.iter().flat_map(ResultImage::files).map(|file| file.size_bytes).sum();
         fx.push(Effect::Publish { key, event, snapshot });
         fx.push(Effect::Close { key });
         if was_waiting {

@@ -28,13 +28,15 @@ pub(crate) enum Once {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HeldBytes {
     pub(crate) source: u64,
+    /// The canvas of a selection, to the end.
+    pub(crate) canvas: u64,
     pub(crate) conditioning: u64,
     pub(crate) denoising: u64,
 }
 
 impl HeldBytes {
     pub(crate) fn sum(self) -> u64 {
-        self.source + self.conditioning + self.denoising
+        self.source + self.canvas + self.conditioning + self.denoising
     }
 }
 
@@ -116,7 +118,7 @@ struct Timing {
 
 impl Generation {
     pub(crate) fn new(key: JobKey, new: NewGeneration, now: Now) -> Self {
-        let NewGeneration { id, policy, plan, source_bytes, origin, peak_bytes, model_bytes, .. } = new;
+        let NewGeneration { id, policy, plan, source_bytes, canvas_bytes, origin, peak_bytes, model_bytes, .. } = new;
         let pictures = plan.num_images as usize;
         Self {
             key,
@@ -146,7 +148,7 @@ impl Generation {
             preview: None,
             preview_running: false,
             picture_bytes: vec![0; pictures],
-            held: HeldBytes { source: source_bytes, ..HeldBytes::default() },
+            held: HeldBytes { source: source_bytes, canvas: canvas_bytes, ..HeldBytes::default() },
             progress: None,
             parts: [(0, 0); STAGES.len()],
             timings: [Timing::default(); STAGES.len()],

@@ -116,6 +116,8 @@ fn plan(ask: &Ask) -> Plan {
         negative_prompt: String::new(),
         seed: 7,
         seeds: Vec::new(),
+        selection: None,
+        crop: None,
         working: Size { width: 64, height: 64 },
         output: Size { width: 64, height: 64 },
         steps: STEPS,
@@ -135,6 +137,7 @@ fn request(ask: &Ask) -> GenerationRequest {
         prompt: ask.prompt.to_owned(),
         negative_prompt: String::new(),
         image: None,
+        selection: None,
         width: None,
         height: None,
         num_inference_steps: None,
@@ -271,6 +274,7 @@ impl World {
             policy,
             plan: plan(ask),
             source_bytes: 10,
+            canvas_bytes: 0,
             origin: ask.origin.clone(),
             peak_bytes: ask.peak_bytes,
             model_bytes: 5,
@@ -352,6 +356,8 @@ impl World {
                 index: image,
                 seed: 7 + u64::from(image),
                 image: EncodedImage::new(ImageFormat::Png, (64, 64), None, vec![0; 100].into()),
+                changed: None,
+                canvas: None,
             })),
         }
     }

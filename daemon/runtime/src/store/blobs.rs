@@ -250,10 +250,22 @@ impl Store {
         Ok(())
     }
 
-    /// Blobs that a revision or an unfinished generation needs.
+    /// Says in the open transaction which blobs an owner (a generation, a revision, the draft of a session) needs beside its
+    /// picture; what it named before is let go.
+    pub(super) fn name_inputs(&self, owner: &str, hashes: impl IntoIterator<Item = BlobHash>) -> Result<(), Error> {
+        self.db.execute("DELETE FROM inputs WHERE owner = ?1", [owner]).map_err(sql_error)?;
+        for hash in hashes {
+            let sql = "INSERT INTO inputs VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            self.db.execute(sql, params![owner, hash.0]).map_err(sql_error)?;
+        }
+        Ok(())
+    }
+
+    /// Blobs that a revision, a draft or an unfinished generation needs.
     fn needed_blobs(&self) -> Result<HashSet<BlobHash>, Error> {
         self.hashes(
-            "SELECT hash FROM revisions UNION SELECT source FROM generations WHERE ended = 0 AND source NOT NULL",
+            "SELECT hash FROM revisions UNION SELECT source FROM generations WHERE ended = 0 AND source NOT NULL \
+             UNION SELECT hash FROM inputs WHERE owner NOT IN (SELECT id FROM generations WHERE ended > 0)",
         )
     }
 
@@ -300,7 +312,7 @@ impl Store {
 
     fn named_blobs(&self) -> Result<HashSet<BlobHash>, Error> {
         let sql = "SELECT hash FROM revisions UNION SELECT hash FROM results \
-                   UNION SELECT source FROM generations WHERE source NOT NULL";
+                   UNION SELECT source FROM generations WHERE source NOT NULL UNION SELECT hash FROM inputs";
         self.hashes(sql)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use easel_domain::event::{Event, EventKind, Progress};
+use easel_domain::event::{Event, EventKind, Progress, ResultImage};
 use easel_domain::session::Origin;
 use easel_domain::{Error, GenerationId, GenerationRequest, Plan, RunPolicy, SessionId, limits};
 use rusqlite::params;
@@ -23,6 +23,8 @@ pub(crate) struct Accept {
     pub(crate) plan: Arc<Plan>,
     /// The source picture; its blob is kept with the generation.
     pub(crate) source: Option<(BlobHash, Bytes)>,
+    /// What the request needs beside it; kept in the same way.
+    pub(crate) inputs: Vec<(BlobHash, Bytes)>,
     /// Its first event.
     pub(crate) event: Arc<Event>,
 }
@@ -124,9 +126,10 @@ impl Store {
     }
 
     fn write_accept(&mut self, accept: &Accept, now: SystemTime) -> Result<(), Error> {
-        if let Some((hash, bytes)) = &accept.source {
+        for (hash, bytes) in accept.source.iter().chain(&accept.inputs) {
             self.ensure_blob(*hash, bytes, now)?;
         }
+        self.name_inputs(accept.id.as_str(), accept.inputs.iter().map(|(hash, _)| *hash))?;
         if let Some(session) = &accept.origin.session {
             self.touch_session(session, now)?;
         }
@@ -188,9 +191,9 @@ impl Store {
         if ended == 0 {
             return Ok(None);
         }
-        for image in made {
-            let Some(hash) = image.image.hash else { continue };
-            self.ensure_blob(hash, &image.image.bytes, now)?;
+        for file in made.iter().flat_map(ResultImage::files) {
+            let Some(hash) = file.hash else { continue };
+            self.ensure_blob(hash, &file.bytes, now)?;
             let sql = "INSERT INTO results VALUES (?1, ?2) ON CONFLICT DO NOTHING";
             self.db.prepare_cached(sql).and_then(|mut r| r.execute(params![id.as_str(), hash.0])).map_err(sql_error)?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use easel_domain::event::{EncodedImage, EventKind, Progress, ResultImage, StageTiming, State};
-use easel_domain::{BlobHash, Error, FieldViolation, ImageFormat, Reason};
+use easel_domain::{BlobHash, Error, FieldViolation, ImageFormat, Reason, Rect};
 use serde::{Deserialize, Serialize};
 
 /// A numbered event without what the generation's own row says.
@@ -28,6 +28,8 @@ pub(super) struct ImageRecord {
     height: u32,
     pub(super) hash: Option<BlobHash>,
     size: u64,
+    #[serde(default)]
+    changed: Option<Rect>,
 }
 
 /// How a generation ended.
@@ -95,6 +97,7 @@ impl From<&ResultImage> for ImageRecord {
             height: image.height,
             hash: image.hash,
             size: image.size_bytes,
+            changed: made.changed,
         }
     }
 }
@@ -102,8 +105,9 @@ impl From<&ResultImage> for ImageRecord {
 impl ImageRecord {
     /// The result with its bytes, which may be missing or left out: then they are empty, and asking for the blob says why.
     pub(super) fn with(&self, bytes: Arc<[u8]>) -> ResultImage {
-        let Self { index, seed, format, width, height, hash, size } = *self;
-        ResultImage { index, seed, image: EncodedImage { format, width, height, hash, size_bytes: size, bytes } }
+        let Self { index, seed, format, width, height, hash, size, changed } = *self;
+        let image = EncodedImage { format, width, height, hash, size_bytes: size, bytes };
+        ResultImage { index, seed, image, changed, canvas: None }
     }
 }
 

@@ -126,7 +126,10 @@ impl Store {
         let sql = format!(
             "SELECT hash FROM revisions WHERE session IN (SELECT id FROM sessions WHERE {sessions}) \
              UNION SELECT hash FROM results WHERE generation IN (SELECT id FROM generations WHERE {generations}) \
-             UNION SELECT source FROM generations WHERE source NOT NULL AND {generations}"
+             UNION SELECT source FROM generations WHERE source NOT NULL AND {generations} \
+             UNION SELECT hash FROM inputs WHERE owner IN (SELECT id FROM sessions WHERE {sessions} \
+             UNION SELECT id FROM revisions WHERE session IN (SELECT id FROM sessions WHERE {sessions}) \
+             UNION SELECT id FROM generations WHERE {generations})"
         );
         let mut query = self.db.prepare(&sql).map_err(sql_error)?;
         let rows = query.query_map([argument], |row| row.get::<_, Vec<u8>>(0)).map_err(sql_error)?;

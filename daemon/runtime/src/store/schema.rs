@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use super::error::{damaged, of_io, of_sql};
 
 /// Each brings the tables from its index to the next version. Never changed once released, only added to.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE blobs (
         hash BLOB PRIMARY KEY, size INTEGER NOT NULL, created_ms INTEGER NOT NULL, used INTEGER NOT NULL
@@ -47,7 +48,17 @@ const MIGRATIONS: [&str; 1] = ["
         PRIMARY KEY (generation, hash)
     ) WITHOUT ROWID;
     CREATE INDEX results_by_hash ON results (hash);
-"];
+",
+    // What a generation, a revision's edit or a draft needs beside its picture: masks. It goes with its owner, whichever way that
+    // goes.
+    "
+    CREATE TABLE inputs (owner TEXT NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (owner, hash)) WITHOUT ROWID;
+    CREATE INDEX inputs_by_hash ON inputs (hash);
+    CREATE TRIGGER inputs_of_generation AFTER DELETE ON generations BEGIN DELETE FROM inputs WHERE owner = OLD.id; END;
+    CREATE TRIGGER inputs_of_revision AFTER DELETE ON revisions BEGIN DELETE FROM inputs WHERE owner = OLD.id; END;
+    CREATE TRIGGER inputs_of_session AFTER DELETE ON sessions BEGIN DELETE FROM inputs WHERE owner = OLD.id; END;
+",
+];
 
 /// Opens or makes the database at `path`; `None`: one in memory that ends with the process.
 pub(super) fn open(path: Option<&Path>) -> Result<Connection, Error> {

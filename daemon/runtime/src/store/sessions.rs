@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use easel_domain::session::{Draft, Session};
-use easel_domain::{BlobHash, Error, GenerationId, ImageFormat, Reason, RevisionId, SessionId, limits};
+use easel_domain::{BlobHash, Error, GenerationId, ImageFormat, Reason, RevisionId, Selection, SessionId, limits};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::record::{ms, time};
@@ -117,7 +117,10 @@ impl Store {
                 match change {
                     SessionChange::Rename(name) => store.set(id, "name", name)?,
                     SessionChange::Pin(pinned) => store.set(id, "pinned", pinned)?,
-                    SessionChange::Draft(draft) => store.set(id, "draft", &to_json(draft)?)?,
+                    SessionChange::Draft(draft) => {
+                        store.set(id, "draft", &to_json(draft)?)?;
+                        store.name_inputs(id.as_str(), draft.selection.as_ref().and_then(Selection::mask))?;
+                    }
                     SessionChange::GoTo(revision) => store.go_to(&session, revision)?,
                     SessionChange::Undo => store.undo(&session)?,
                     SessionChange::Redo => store.redo(&session)?,

@@ -44,6 +44,7 @@ pub(super) fn request(prompt: &str, image: Option<BlobHash>) -> GenerationReques
         prompt: prompt.to_owned(),
         negative_prompt: String::new(),
         image,
+        selection: None,
         width: None,
         height: None,
         num_inference_steps: None,
@@ -67,6 +68,8 @@ fn plan(request: &GenerationRequest) -> Plan {
         negative_prompt: String::new(),
         seed: u64::MAX,
         seeds: Vec::new(),
+        selection: None,
+        crop: None,
         working: size,
         output: size,
         steps: 2,
@@ -124,7 +127,16 @@ fn accept_as(
     };
     let event = event(1, EventKind::Accepted(Box::new(snapshot)));
     let policy = policy(priority);
-    Write::Accept(Box::new(Accept { id: GenerationId::new(id), origin, request, policy, plan, source, event }))
+    Write::Accept(Box::new(Accept {
+        id: GenerationId::new(id),
+        origin,
+        request,
+        policy,
+        plan,
+        source,
+        inputs: Vec::new(),
+        event,
+    }))
 }
 
 pub(super) fn queued(id: &str, sequence: u64) -> Write {
@@ -135,7 +147,7 @@ pub(super) fn queued(id: &str, sequence: u64) -> Write {
 pub(super) fn success(id: &str, sequence: u64, fill: u8) -> Write {
     let (hash, bytes) = bytes(fill, 1000);
     let image = EncodedImage::new(ImageFormat::Png, (64, 64), Some(hash), bytes);
-    let images = vec![ResultImage { index: 0, seed: u64::MAX, image }];
+    let images = vec![ResultImage { index: 0, seed: u64::MAX, image, changed: None, canvas: None }];
     let kind = EventKind::Succeeded { images, timings: Vec::new(), total: Duration::from_millis(5) };
     Write::Event { id: GenerationId::new(id), event: event(sequence, kind), progress: None }
 }
@@ -295,7 +307,7 @@ fn sessions_are_changed_and_listed() {
     let mut ids: Vec<_> = (0..5).map(|fill| session(&mut store, fill).id).collect();
     let renamed = store.change_session(&ids[0], &[SessionChange::Rename("x".into())], at(70)).expect("renamed");
     assert_eq!((renamed.name.as_str(), renamed.version), ("x", 2));
-    let draft = Draft { instruction: "make it".into(), seed: Some(u64::MAX) };
+    let draft = Draft { instruction: "make it".into(), seed: Some(u64::MAX), ..Draft::default() };
     let drafted = store.change_session(&ids[0], &[SessionChange::Draft(draft.clone())], at(71)).expect("changed");
     assert_eq!(drafted.draft, draft);
     let listed = store.sessions(2, None).expect("listed");

@@ -167,6 +167,10 @@ impl Store {
             made,
         ])
         .map_err(sql_error)?;
+        drop(row);
+        if let Some(made) = &new.made {
+            self.name_inputs(id.as_str(), made.request.inputs())?;
+        }
         Ok(id)
     }
 
@@ -203,7 +207,8 @@ impl Store {
         let (request, plan): (GenerationRequest, Plan) = (from_json(&request)?, from_json(&plan)?);
         let mut first = None;
         for image in images {
-            let Some(hash) = image.image.hash else { continue };
+            let file = image.whole();
+            let Some(hash) = file.hash else { continue };
             let made = MadeRecord {
                 generation: id.clone(),
                 image_index: image.index,
@@ -215,10 +220,10 @@ impl Store {
                 session: &session,
                 parent: parent.clone(),
                 hash,
-                format: Some(image.image.format),
-                width: image.image.width,
-                height: image.image.height,
-                size: image.image.size_bytes,
+                format: Some(file.format),
+                width: file.width,
+                height: file.height,
+                size: file.size_bytes,
                 live,
                 made: Some(made),
             };

@@ -48,6 +48,7 @@ pub(crate) fn request(prompt: &str) -> GenerationRequest {
         prompt: prompt.to_owned(),
         negative_prompt: String::new(),
         image: None,
+        selection: None,
         width: None,
         height: None,
         num_inference_steps: None,

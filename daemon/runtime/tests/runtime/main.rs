@@ -4,6 +4,7 @@ mod faults;
 mod helpers;
 mod pictures;
 mod recovering;
+mod selections;
 mod stopping;
 mod system;
 mod watching;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use easel_domain::event::{CancelOutcome, EventKind, Stage, State};
-use easel_domain::{BlobHash, DisconnectPolicy, GenerationRequest, PreviewKind, Reason, RestartPolicy, RunPolicy};
+use easel_domain::{
+    Area, BlobHash, DisconnectPolicy, GenerationRequest, PreviewKind, Reason, RestartPolicy, RunPolicy, Selection,
+};
 use easel_runtime::drill::DrillConfig;
 use easel_runtime::{Runtime, RuntimeConfig};
 
@@ -103,6 +105,34 @@ async fn what_was_under_way_runs_again_to_the_same_picture_and_its_watchers_go_o
         assert_eq!(pictures(&make(&runtime, same).await), pictures(&done), "{stage:?}");
         assert_at_rest(&runtime).await;
     }
+}
+
+#[tokio::test]
+async fn a_selection_runs_again_to_the_same_bytes_with_the_mask_that_was_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = start_in(folder.path(), DrillConfig { denoise_step: ENDLESS, ..quick() });
+    let (image, mask) = (source(&runtime, 80, 64).await, source(&runtime, 30, 20).await);
+    let area = Area::Mask { image: mask, offset: Some((-4, 7)) };
+    let mut selection = Selection::of(area);
+    selection.edges.feather_px = 3;
+    let asked = GenerationRequest { image: Some(image), selection: Some(selection), ..request("make it blue") };
+    let mut watch = runtime.run(asked.clone(), kept()).await.expect("there is room");
+    until_stage(&mut watch, Stage::Denoise).await;
+    let (id, crop) = (watch.id().clone(), runtime.get(watch.id()).await.expect("it is there").plan.crop);
+    drop(watch);
+    kill(runtime).await;
+
+    let runtime = start_in(folder.path(), quick());
+    let watch = runtime.watch(&id, 0).await.expect("it is kept");
+    let done = end(&runtime, watch).await;
+    assert_eq!((done.state, done.plan.crop), (State::Succeeded, crop), "{:?}", done.error);
+    assert!(done.images[0].changed.is_some());
+    assert_eq!(pictures(&make(&runtime, asked).await), pictures(&done));
+    kill(runtime).await;
+
+    let runtime = start_in(folder.path(), quick());
+    let again = runtime.get(&id).await.expect("it is kept");
+    assert_eq!(again.images[0].changed, done.images[0].changed, "the store knows what changed");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use easel_domain::{GenerationId, Mode, Plan, PlannedLora};
 use easel_proto::v1;
 use easel_proto::v1::generation_event::Event as WireEvent;
 
-use super::{InlineBudget, names, time};
+use super::{InlineBudget, names, selection, time};
 use crate::status::generation_error;
 
 /// What a watcher is given next. `id` is the generation that is watched.
@@ -123,6 +123,7 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         stages: stages(edit).map(|stage| names::wire_stage(stage).into()).collect(),
         notes: plan.notes.clone(),
         loras: plan.loras.iter().map(planned_lora).collect(),
+        crop: plan.crop.map(selection::wire_rect),
         ..v1::Resolved::default()
     }
 }
@@ -156,6 +157,7 @@ fn images(images: &[ResultImage], budget: &mut InlineBudget) -> Vec<v1::ResultIm
         index: made.index,
         seed: made.seed,
         image: Some(budget.result(&made.image)),
+        changed: made.changed.map(selection::wire_rect),
         ..v1::ResultImage::default()
     };
     images.iter().map(&mut wire).collect()

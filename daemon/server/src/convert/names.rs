@@ -2,7 +2,8 @@
 
 use easel_domain::event::{Stage, State};
 use easel_domain::{
-    DisconnectPolicy, ImageFormat, KeptKind, Mode, Pipeline, PreviewKind, Priority, RestartPolicy, Reused,
+    ColorMatch, DisconnectPolicy, ImageFormat, KeptKind, Mode, Pipeline, PreviewKind, Priority, RestartPolicy, Reused,
+    SelectionResult,
 };
 use easel_proto::v1;
 
@@ -147,5 +148,39 @@ pub(crate) fn wire_pipeline(pipeline: Pipeline) -> v1::Pipeline {
     match pipeline {
         Pipeline::Mobile => v1::Pipeline::Mobile,
         Pipeline::Base => v1::Pipeline::Base,
+    }
+}
+
+/// Without one colours stay as drawn.
+pub(crate) fn color_match(wire: v1::ColorMatch) -> ColorMatch {
+    match wire {
+        v1::ColorMatch::Unspecified | v1::ColorMatch::None => ColorMatch::None,
+        v1::ColorMatch::Linear => ColorMatch::Linear,
+        v1::ColorMatch::Perceptual => ColorMatch::Perceptual,
+    }
+}
+
+/// See [`color_match`].
+pub(crate) fn wire_color_match(color_match: ColorMatch) -> v1::ColorMatch {
+    match color_match {
+        ColorMatch::None => v1::ColorMatch::Unspecified,
+        ColorMatch::Linear => v1::ColorMatch::Linear,
+        ColorMatch::Perceptual => v1::ColorMatch::Perceptual,
+    }
+}
+
+/// Without one the answer carries the canvas.
+pub(crate) fn selection_result(wire: v1::SelectionResult) -> SelectionResult {
+    match wire {
+        v1::SelectionResult::Unspecified | v1::SelectionResult::Canvas => SelectionResult::Canvas,
+        v1::SelectionResult::Layer => SelectionResult::Layer,
+    }
+}
+
+/// See [`selection_result`].
+pub(crate) fn wire_selection_result(result: SelectionResult) -> v1::SelectionResult {
+    match result {
+        SelectionResult::Canvas => v1::SelectionResult::Unspecified,
+        SelectionResult::Layer => v1::SelectionResult::Layer,
     }
 }

@@ -19,13 +19,22 @@ use super::{Check, names};
 /// Shortest time that a generation may be given.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
+/// Files that came along with a request, to be stored before it is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inline {
+    /// The source picture; that of the request is not set yet then.
+    pub(crate) image: Option<Bytes>,
+    /// The mask of the selection, whose hash is not set yet then.
+    pub(crate) mask: Option<Bytes>,
+}
+
 /// A request that is structurally right.
 #[derive(Debug)]
 pub(crate) struct Submission {
-    /// Which picture to make. Its source is not set yet when there is an `inline` one.
+    /// Which picture to make, without what stands in `inline`.
     pub(crate) request: GenerationRequest,
-    /// The source picture that came along, to be stored before the request is made.
-    pub(crate) inline: Option<Bytes>,
+    /// What came along.
+    pub(crate) inline: Inline,
     /// How it is run.
     pub(crate) policy: RunPolicy,
 }
@@ -45,7 +54,7 @@ pub(crate) fn submission(
     let (request, inline) = generation(&mut check, spec.unwrap_or_default());
     let mut policy = run_policy(&mut check, policy.unwrap_or_default(), on_disconnect);
     if !check.is_clean() {
-        check.merge(wrong_for_any_model(&request, inline.is_some()));
+        check.merge(wrong_for_any_model(&request, inline.image.is_some()));
     }
     if let Some(deadline) = deadline {
         let deadline = deadline.clamp(MIN_TIMEOUT, MAX_TIMEOUT);
@@ -54,18 +63,22 @@ pub(crate) fn submission(
     check.finish(Submission { request, inline, policy })
 }
 
-/// Converts what `PrepareConditioning` asks for, with a picture that came along, to be stored before; wrong fields are named as
+/// Converts what `PrepareConditioning` asks for, with what came along, to be stored before; wrong fields are named as
 /// for a generation.
-pub(crate) fn preparation(spec: Option<v1::GenerationSpec>) -> Result<(GenerationRequest, Option<Bytes>), Error> {
+pub(crate) fn preparation(spec: Option<v1::GenerationSpec>) -> Result<(GenerationRequest, Inline), Error> {
     let mut check = Check::default();
     let asked = generation(&mut check, spec.unwrap_or_default());
     check.finish(asked)
 }
 
-pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Option<Bytes>) {
+pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Inline) {
     let mode = check.known("spec.mode", spec.mode, "Mode").and_then(names::mode);
     super::artist::fields(check, &spec);
-    let (image, inline) = source(check, "spec.image", spec.image);
+    let (image, picture) = source(check, "spec.image", spec.image);
+    let (selection, mask) = match spec.selection {
+        Some(wanted) => super::selection::read(check, "spec.selection", wanted),
+        None => (None, None),
+    };
     for (field, value) in
         [("spec.guidance_scale", spec.guidance_scale), ("spec.image_guidance_scale", spec.image_guidance_scale)]
     {
@@ -81,6 +94,7 @@ pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (Genera
         prompt: spec.prompt,
         negative_prompt: spec.negative_prompt,
         image,
+        selection,
         width: spec.width,
         height: spec.height,
         num_inference_steps: spec.num_inference_steps,
@@ -93,7 +107,7 @@ pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (Genera
         num_images: spec.num_images,
         output_format: image_format(check, "spec.output_format", spec.output_format, ImageFormat::Png),
     };
-    (request, inline)
+    (request, Inline { image: picture, mask })
 }
 
 /// The LoRAs by their names or hashes; how many there may be, and how strong, is the domain's to judge.

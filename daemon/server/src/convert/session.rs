@@ -17,8 +17,8 @@ use easel_proto::v1;
 use easel_proto::v1::image_source::Source;
 use easel_runtime::{Cleaned, SessionUpdate};
 
-use super::request::{Submission, submission};
-use super::{Check, InlineBudget, event, image, names, time};
+use super::request::{Inline, Submission, submission};
+use super::{Check, InlineBudget, event, image, names, selection, time};
 
 const DEFAULT_PAGE_SIZE: u32 = 50;
 const MAX_PAGE_SIZE: u32 = 500;
@@ -97,11 +97,14 @@ fn draft(check: &mut Check, wire: v1::Draft) -> Draft {
     if bytes > MAX_PROMPT_BYTES {
         check.wrong("draft.instruction", format!("has {bytes} bytes, {MAX_PROMPT_BYTES} are allowed: shorten it"));
     }
-    if let Some(selection) = &wire.selection {
-        super::artist::selection(check, "draft.selection", selection);
-        check.wrong("draft.selection", "is not kept by this version of the daemon: leave it out");
-    }
-    Draft { instruction: wire.instruction, seed: wire.seed }
+    let selection = wire.selection.and_then(|wanted| {
+        let (selection, inline) = selection::read(check, "draft.selection", wanted);
+        if inline.is_some() {
+            check.wrong("draft.selection.mask.image", "is inline: upload the mask of a draft and give its hash");
+        }
+        selection
+    });
+    Draft { instruction: wire.instruction, seed: wire.seed, selection }
 }
 
 fn name(check: &mut Check, text: &str) {
@@ -133,11 +136,11 @@ pub(crate) fn token(session: &Session) -> String {
     format!("{}:{}", since.as_millis(), session.id)
 }
 
-/// An edit and how it is run. The picture is the revision's: none may come along.
+/// An edit, how it is run, and what came along. The picture is the revision's: none may come along.
 pub(crate) fn edit(
     edit: Option<v1::SessionEdit>,
     deadline: Option<std::time::Duration>,
-) -> Result<(SessionEdit, RunPolicy), Error> {
+) -> Result<(SessionEdit, RunPolicy, Inline), Error> {
     let edit = edit.unwrap_or_default();
     let spec = edit.spec.unwrap_or_default();
     let (brought, format) = (spec.image.is_some(), spec.output_format);
@@ -161,13 +164,13 @@ pub(crate) fn edit(
             None
         }
     };
-    let Some(Submission { request, policy, .. }) = check.finish(submitted)? else {
+    let Some(Submission { request, inline, policy }) = check.finish(submitted)? else {
         return Err(Error::new(Reason::InvalidRequest, "the edit is wrong"));
     };
     let output_format = (format != v1::ImageFormat::Unspecified as i32).then_some(request.output_format);
     let id = |text: String| Some(text).filter(|text| !text.is_empty()).map(RevisionId::new);
     let (revision, rerun) = (id(edit.revision_id), id(edit.rerun_revision_id));
-    Ok((SessionEdit { revision, rerun, request, output_format }, policy))
+    Ok((SessionEdit { revision, rerun, request, output_format }, policy, inline))
 }
 
 /// A session as it stands.
@@ -181,7 +184,7 @@ pub(crate) fn session(session: &Session, viewers: u32) -> v1::Session {
         draft: Some(v1::Draft {
             instruction: session.draft.instruction.clone(),
             seed: session.draft.seed,
-            ..v1::Draft::default()
+            selection: session.draft.selection.as_ref().map(selection::wire),
         }),
         revision_count: session.revisions,
         active_generation_ids: session.active.iter().map(ToString::to_string).collect(),
@@ -239,6 +242,7 @@ fn spec(request: &GenerationRequest, plan: &Plan) -> v1::GenerationSpec {
         prompt: request.prompt.clone(),
         negative_prompt: request.negative_prompt.clone(),
         image: request.image.map(|hash| v1::ImageSource { source: Some(Source::Sha256(hash.to_string())) }),
+        selection: request.selection.as_ref().map(selection::wire),
         width: request.width,
         height: request.height,
         num_inference_steps: request.num_inference_steps,
@@ -337,8 +341,10 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
     let spec = step.spec.unwrap_or_default();
     let format = spec.output_format;
     let (request, inline) = super::request::generation(check, spec);
-    if inline.is_some() {
-        check.wrong(field("spec.image"), "is inline: upload it and give its hash");
+    for (name, inline) in [("spec.image", inline.image), ("spec.selection.mask.image", inline.mask)] {
+        if inline.is_some() {
+            check.wrong(field(name), "is inline: upload it and give its hash");
+        }
     }
     let resolved = step.resolved.unwrap_or_default();
     if resolved.num_inference_steps == 0 || resolved.num_inference_steps > MAX_NUM_INFERENCE_STEPS {
@@ -352,6 +358,8 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
         negative_prompt: request.negative_prompt.clone(),
         seed: resolved.seed,
         seeds: request.seeds.clone(),
+        selection: request.selection,
+        crop: resolved.crop.and_then(|crop| selection::rect(check, &field("resolved.crop"), crop)),
         working: Size { width: resolved.working_width, height: resolved.working_height },
         output: Size { width: resolved.width, height: resolved.height },
         steps: resolved.num_inference_steps,

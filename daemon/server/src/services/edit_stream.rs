@@ -13,6 +13,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Status, Streaming};
 
 use super::refused;
+use super::session::edit_of;
 use crate::convert::session as convert;
 use crate::convert::{InlineBudget, event};
 use crate::status::generation_error;
@@ -104,7 +105,7 @@ impl EditStream {
                 return Err(Error::field(Reason::InvalidRequest, "attach", wrong));
             }
             Some(Asked::Edit(edit)) => {
-                let (edit, policy) = convert::edit(Some(edit), None)?;
+                let (edit, policy) = edit_of(&self.runtime, Some(edit), None).await?;
                 let created = self.runtime.create_edit(&self.id, edit, policy, self.client.clone()).await?;
                 let generation = event::generation(&created.snapshot, &mut InlineBudget::none());
                 return Ok(Some(Outcome::Generation(generation)));

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use easel_domain::engine::Interrupt;
 use easel_domain::session::Origin;
 use easel_domain::{DisconnectPolicy, Error, GenerationRequest};
@@ -16,7 +15,7 @@ use tonic::{Request, Response};
 use super::client::client;
 use super::deadline::deadline;
 use super::{Answer, StreamAnswer, answer, refused};
-use crate::convert::request::{Submission, submission};
+use crate::convert::request::{Inline, Submission, submission};
 use crate::convert::{InlineBudget, event, list};
 
 /// Implements `GenerationService`.
@@ -92,14 +91,17 @@ impl Generations {
     }
 }
 
-/// The runtime's form of a request: a picture that came along is stored first.
+/// The runtime's form of a request: what came along is stored first.
 pub(super) async fn stored(
     runtime: &Runtime,
     mut request: GenerationRequest,
-    inline: Option<Bytes>,
+    inline: Inline,
 ) -> Result<GenerationRequest, Error> {
-    if let Some(bytes) = inline {
+    if let Some(bytes) = inline.image {
         request.image = Some(runtime.put_blob(Arc::from(&bytes[..])).await?);
+    }
+    if let (Some(bytes), Some(selection)) = (inline.mask, &mut request.selection) {
+        selection.set_mask(runtime.put_blob(Arc::from(&bytes[..])).await?);
     }
     Ok(request)
 }

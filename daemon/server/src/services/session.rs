@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use easel_domain::Error;
-use easel_domain::session::Session;
+use easel_domain::session::{Session, SessionEdit};
+use easel_domain::{Error, RunPolicy};
 use easel_proto::v1;
 use easel_proto::v1::session_service_server::SessionService;
 use easel_runtime::{Move, Runtime, SessionWatch, Watch};
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Streaming};
 
 use super::client::client;
 use super::deadline::deadline;
-use super::generation::events;
+use super::generation::{events, stored};
 use super::{Answer, StreamAnswer, answer, edit_stream, refused};
 use crate::convert::session as convert;
 use crate::convert::{InlineBudget, event};
@@ -75,7 +75,7 @@ impl Sessions {
         let (deadline, client) = (deadline(request.metadata())?, client(&request));
         let wire = request.into_inner();
         let id = convert::session_id(wire.session_id)?;
-        let (edit, policy) = convert::edit(wire.edit, deadline)?;
+        let (edit, policy) = edit_of(&self.runtime, wire.edit, deadline).await?;
         self.runtime.run_edit(&id, edit, policy, client).await
     }
 
@@ -86,7 +86,7 @@ impl Sessions {
         let client = client(&request);
         let wire = request.into_inner();
         let id = convert::session_id(wire.session_id)?;
-        let (edit, policy) = convert::edit(wire.edit, None)?;
+        let (edit, policy) = edit_of(&self.runtime, wire.edit, None).await?;
         let created = self.runtime.create_edit(&id, edit, policy, client).await?;
         let generation = event::generation(&created.snapshot, &mut InlineBudget::one_answer());
         Ok(v1::CreateSessionEditResponse { generation: Some(generation), existed: created.existed })
@@ -125,6 +125,17 @@ impl Sessions {
         let (id, seen) = convert::viewer(wire.session_id, wire.seen)?;
         self.runtime.watch_session(&id, &seen).await
     }
+}
+
+/// An edit and how it is run; what came along is stored.
+pub(super) async fn edit_of(
+    runtime: &Runtime,
+    wire: Option<v1::SessionEdit>,
+    deadline: Option<std::time::Duration>,
+) -> Result<(SessionEdit, RunPolicy), Error> {
+    let (mut edit, policy, inline) = convert::edit(wire, deadline)?;
+    edit.request = stored(runtime, edit.request, inline).await?;
+    Ok((edit, policy))
 }
 
 #[tonic::async_trait]

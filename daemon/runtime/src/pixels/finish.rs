@@ -1,0 +1,99 @@
+//! From what the model has drawn to the file of a result: scaled to the size that was promised, or put into the canvas.
+
+use std::sync::Arc;
+
+use easel_domain::event::{EncodedImage, ResultImage};
+use easel_domain::{AlphaMode, Error, Plan, Reason, RgbImage, Selection, SelectionResult};
+use easel_imaging::{Canvas, Filter, Output, Patch, Put};
+
+use super::selection::Edited;
+use crate::stop::StopToken;
+
+/// One picture of a generation on its way into a file.
+pub(crate) struct Finish {
+    pub(crate) plan: Arc<Plan>,
+    /// Which picture, from 0.
+    pub(crate) image: u32,
+    /// Present exactly when the plan has a selection.
+    pub(crate) edited: Option<Arc<Edited>>,
+    pub(crate) stop: StopToken,
+}
+
+/// The pixels of a result before they become a file.
+enum Pixels {
+    /// 8-bit sRGB, as the model makes it.
+    Rgb(RgbImage),
+    /// With the depth, alpha and profile of the source.
+    Canvas(Canvas),
+}
+
+impl Finish {
+    /// Makes the result of what was decoded. Says as well what the hash of its file is.
+    pub(crate) fn make(&self, drawn: &RgbImage) -> Result<ResultImage, Error> {
+        self.check()?;
+        if let (Some(edited), Some(selection)) = (&self.edited, &self.plan.selection) {
+            return self.put_back(drawn, edited, selection);
+        }
+        let scaled = easel_imaging::resize(drawn, self.plan.output, Filter::Lanczos);
+        self.check()?;
+        Ok(self.result(self.file(&Pixels::Rgb(scaled))?))
+    }
+
+    /// Scales what was drawn back and puts it into the canvas by the mask.
+    fn put_back(&self, drawn: &RgbImage, edited: &Edited, selection: &Selection) -> Result<ResultImage, Error> {
+        let crop = self.plan.crop.ok_or_else(|| broken("a selection has no crop"))?;
+        let patch = Patch::new(drawn, crop);
+        self.check()?;
+        let put = Put { patch: &patch, mask: &edited.mask, color_match: selection.color_match, alpha: AlphaMode::Keep };
+        let as_layer = selection.result == SelectionResult::Layer;
+        let (mut changed, mut layer, mut whole) = (edited.selected(), None, None);
+        if as_layer {
+            // A layer stands for itself: what shines through it is the mask's to say alone.
+            let put = Put { alpha: AlphaMode::Paint, ..put };
+            let made = easel_imaging::layer(&edited.canvas, &put)?.ok_or_else(|| broken("a layer has no pixel"))?;
+            changed = made.1.changed;
+            layer = Some(self.file(&Pixels::Canvas(made.0))?);
+            self.check()?;
+        }
+        if !as_layer || edited.for_session {
+            let mut canvas = edited.canvas.clone();
+            changed = easel_imaging::composite(&mut canvas, &put)?.changed;
+            self.check()?;
+            whole = Some(self.file(&Pixels::Canvas(canvas))?);
+        }
+        let (image, canvas) = match (layer, whole) {
+            (Some(layer), whole) => (layer, whole),
+            (None, Some(whole)) => (whole, None),
+            (None, None) => return Err(broken("an edit has no result")),
+        };
+        Ok(ResultImage { changed, canvas, ..self.result(image) })
+    }
+
+    fn result(&self, image: EncodedImage) -> ResultImage {
+        let seed = self.plan.seed_of(self.image);
+        ResultImage { index: self.image, seed, image, changed: None, canvas: None }
+    }
+
+    /// Every file of a result is written here.
+    fn file(&self, pixels: &Pixels) -> Result<EncodedImage, Error> {
+        let format = self.plan.output_format;
+        let (size, bytes) = match pixels {
+            Pixels::Rgb(picture) => (picture.size(), easel_imaging::encode(picture, format)?),
+            Pixels::Canvas(canvas) => {
+                let output = Output { format, jpeg_quality: Output::JPEG_QUALITY, parameters: None };
+                (canvas.size(), easel_imaging::write(canvas, &output)?)
+            }
+        };
+        let bytes: Arc<[u8]> = bytes.into();
+        let hash = Some(super::hash(&bytes));
+        Ok(EncodedImage::new(format, (size.width, size.height), hash, bytes))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.stop.check().map_err(|_| Error::new(Reason::Cancelled, "the generation was told to stop"))
+    }
+}
+
+fn broken(what: &str) -> Error {
+    Error::new(Reason::Internal, format!("{what}; report it with the daemon's log"))
+}
