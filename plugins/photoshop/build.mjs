@@ -26,7 +26,7 @@ copyFileSync(join(here, "manifest.json"), join(plugin, "manifest.json"));
 const links = '<link rel="stylesheet" href="main.css">\n<script src="main.js"></script>';
 writeFileSync(
   join(plugin, "index.html"),
-  `<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Easel</title>\n</head>\n<body>\n<div id="app"></div>\n${links}\n</body>\n</html>\n`,
+  `<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Easel</title>\n</head>\n<body>\n<main id="app"></main>\n${links}\n</body>\n</html>\n`,
 );
 await bundleTests([join(here, "src", "icons.ts")], join(build, "tools"));
 const { icon } = await import(join(build, "tools", "icons.mjs"));

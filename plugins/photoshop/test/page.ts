@@ -39,7 +39,7 @@ function select(left?: number, top = 0, right = 0, bottom = 0): void {
 
 Object.assign(globalThis, { photoshop: document_, select, seen, watched });
 
-const root = document.createElement("div");
+const root = document.createElement("main");
 root.id = "app";
 document.body.append(root);
 void import("../src/ui/main.js");
