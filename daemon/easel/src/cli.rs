@@ -4,6 +4,7 @@ mod access;
 pub(crate) mod args;
 mod cache;
 mod cancel;
+mod complete;
 mod follow;
 mod generate;
 mod interrupt;
@@ -14,6 +15,7 @@ mod pictures;
 #[cfg(feature = "dreamlite")]
 mod quantise;
 mod replay;
+mod service;
 mod session;
 mod sessions;
 mod show;
@@ -23,6 +25,7 @@ pub(crate) use access::{pair, tokens};
 pub(crate) use args::{Cli, Command};
 pub(crate) use cache::cache;
 pub(crate) use cancel::cancel;
+pub(crate) use complete::{completions, man};
 pub(crate) use generate::{edit, generate};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use loras::loras;
@@ -31,6 +34,7 @@ pub(crate) use open::open;
 #[cfg(feature = "dreamlite")]
 pub(crate) use quantise::{quantise, selftest};
 pub(crate) use replay::replay;
+pub(crate) use service::{service, service_status};
 pub(crate) use session::Connection;
 pub(crate) use sessions::{gc, sessions};
 pub(crate) use show::{config, token};
@@ -45,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) effective: Effective,
     /// Where the user says that the daemon is.
     pub(crate) connection: Connection,
+    /// The configuration file, when one was named.
+    pub(crate) config_file: Option<std::path::PathBuf>,
     /// Where results and messages go.
     pub(crate) output: Output,
 }
