@@ -171,23 +171,33 @@ export class Studio {
   }
 
   /** Tries an instruction on the picture where live editing began; a newer one takes the place of an older. */
-  async tryLive(instruction: string, settings: EditSettings): Promise<void> {
+  async tryLive(instruction: string, settings: EditSettings): Promise<string | undefined> {
     const head = this.head();
     if (head === undefined) {
-      return;
+      return undefined;
     }
     this.live ??= { revisionId: head.id, seed: BigInt(Math.floor(Math.random() * 2 ** 32)) };
     const { revisionId, seed } = this.live;
+    let id: string | undefined;
     await this.guard("The edit was not taken", async () => {
       const options = await this.options({ ...settings, variations: 1, seed: settings.seed || String(seed) });
-      await this.client().sessions.createEdit(this.sessionId(), instruction, { ...options, revisionId, priority: Priority.LIVE });
+      const live = { ...options, revisionId, priority: Priority.LIVE };
+      ({ id } = await this.client().sessions.createEdit(this.sessionId(), instruction, live));
     });
+    return id;
   }
 
-  /** Makes sure that the instruction was tried, and goes on from its picture. */
+  /** Makes sure that the instruction was tried, and goes to its picture: the next live edit would replace it otherwise. */
   async keepLive(instruction: string, settings: EditSettings): Promise<void> {
-    await this.tryLive(instruction, settings);
+    const id = await this.tryLive(instruction, settings);
     this.endLive();
+    // What went wrong with it is told where its events come.
+    const made = id !== undefined && (await this.client().watch(id).result().then(() => true, () => false));
+    if (made) {
+      await this.loadRevisions();
+      const kept = this.state.revisions.find(({ generationId }) => generationId === id);
+      await (kept && this.goTo(kept.id));
+    }
   }
 
   endLive(): void {

@@ -34,8 +34,8 @@ export function useSelection(studio: Studio, image: Image | undefined): Selectin
   const [brushPx, setBrush] = useState(40);
   const [, redraw] = useState(0);
   const { width = 0, height = 0 } = image ?? {};
-  const session = studio.state.session?.id;
-  const mask = useMemo(() => (width > 0 ? new Mask(width, height) : undefined), [session, width, height]);
+  // Another picture begins without a selection: what was selected on it is done.
+  const mask = useMemo(() => (width > 0 ? new Mask(width, height) : undefined), [image?.sha256, width, height]);
   useEffect(() => {
     studio.select(undefined);
   }, [mask]);
