@@ -42,6 +42,7 @@ fn request() -> GenerationRequest {
         seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
+        provenance: None,
     }
 }
 

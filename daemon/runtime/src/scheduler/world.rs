@@ -126,6 +126,9 @@ fn plan(ask: &Ask) -> Plan {
         loras: Vec::new(),
         num_images: ask.images,
         output_format: ImageFormat::Png,
+        provenance: false,
+        source: None,
+        model_sha256: None,
         notes: Vec::new(),
     }
 }
@@ -149,6 +152,7 @@ fn request(ask: &Ask) -> GenerationRequest {
         seeds: Vec::new(),
         num_images: Some(ask.images),
         output_format: ImageFormat::Png,
+        provenance: None,
     }
 }
 
