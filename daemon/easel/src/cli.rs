@@ -23,6 +23,7 @@ mod session;
 mod sessions;
 mod show;
 mod status;
+mod top;
 
 pub(crate) use access::{pair, tokens};
 pub(crate) use args::{Cli, Command};
@@ -43,6 +44,7 @@ pub(crate) use session::Connection;
 pub(crate) use sessions::{gc, sessions};
 pub(crate) use show::{config, token};
 pub(crate) use status::status;
+pub(crate) use top::top;
 
 use crate::config::Effective;
 use crate::output::Output;

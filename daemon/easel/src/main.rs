@@ -70,6 +70,7 @@ async fn dispatch(context: &Context, env: &Environment, command: Command) -> Res
         Command::Service { action } => cli::service(context, env, &action),
         Command::Generate(args) => cli::generate(context, &args).await,
         Command::Edit(args) => cli::edit(context, &args).await,
+        Command::Top(args) => cli::top(context, &args).await,
         Command::Status => cli::status(context).await,
         Command::Doctor => doctor::doctor(context, cli::service_status(context)).await,
         Command::Completions { shell } => {

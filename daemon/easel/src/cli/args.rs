@@ -110,6 +110,8 @@ pub(crate) enum Command {
     ///
     /// Exit code 6 when none runs.
     Status,
+    /// Watch how the running daemon is doing, until Ctrl-C
+    Top(TopArgs),
     /// Find what keeps the daemon from running or clients from reaching it, and say how to mend it
     ///
     /// Looks at settings, folders, permissions, socket, ports, models, memory, service and the daemon itself, and changes
@@ -192,6 +194,22 @@ pub(crate) enum Command {
     ///
     /// Defaults are overridden by the configuration file, that by the environment (EASEL_PORT=8000), that by flags.
     Config(Box<SettingsArgs>),
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Seconds between two looks, 0.1 to 60
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = parse_interval)]
+    pub(crate) interval_s: f64,
+    /// Looks before it ends [default: until Ctrl-C]
+    #[arg(short = 'n', long)]
+    pub(crate) count: Option<u32>,
+}
+
+fn parse_interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
+    seconds.ok_or_else(|| "give 0.1 to 60 seconds".to_owned())
 }
 
 /// Arguments of `replay`.
