@@ -97,6 +97,7 @@ impl Plan {
             guidance: self.guidance,
             edit: self.mode == Mode::Edit,
             loras: Vec::new(),
+            mask: None,
         }
     }
 }

@@ -6,6 +6,8 @@ mod access;
 mod base;
 #[path = "cli/secrets.rs"]
 mod secrets;
+#[path = "cli/selection.rs"]
+mod selection;
 #[path = "cli/sessions.rs"]
 mod sessions;
 #[path = "cli/world.rs"]

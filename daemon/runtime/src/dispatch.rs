@@ -33,6 +33,8 @@ pub(crate) struct Source {
     pub(crate) picture: RgbImage,
     /// What the result is put into; present exactly when there is a selection.
     pub(crate) edited: Option<Arc<Edited>>,
+    /// What the denoiser may redraw, see `DenoiseSpec`.
+    pub(crate) mask: Option<Arc<[f32]>>,
     /// The files that it was read from, that of the picture first. Holding them keeps them in memory.
     pub(crate) blobs: Vec<SourceBlob>,
 }

@@ -1,6 +1,7 @@
 //! The pixel pool: decoding, resizing and encoding of pictures, on a few blocking threads beside the actors.
 
 mod finish;
+mod raw;
 mod selection;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 pub(crate) use finish::Finish;
+pub(crate) use raw::file_of_raw;
 pub(crate) use selection::Edited;
 
 /// A bounded share of the blocking threads. Clones are the same pool.

@@ -30,6 +30,8 @@ pub(super) struct Job<E: Engine> {
     pub(super) loras: Vec<LoraSource>,
     /// The canvas of a selection, to the end.
     pub(super) edited: Option<Arc<Edited>>,
+    /// What the denoiser may redraw.
+    mask: Option<Arc<[f32]>>,
     /// The files of the source, that of the picture first; they are kept in memory.
     blobs: Vec<SourceBlob>,
     /// Counts the runs of the generation, this one included.
@@ -54,8 +56,9 @@ impl<E: Engine> Job<E> {
         (previews, run): (Option<PreviewPolicy>, u32),
         source: Option<Source>,
     ) -> Self {
-        let (source, edited, blobs) =
-            source.map_or((None, None, Vec::new()), |source| (Some(source.picture), source.edited, source.blobs));
+        let (source, edited, mask, blobs) = source.map_or((None, None, None, Vec::new()), |source| {
+            (Some(source.picture), source.edited, source.mask, source.blobs)
+        });
         Self {
             hub,
             stop,
@@ -65,6 +68,7 @@ impl<E: Engine> Job<E> {
             source,
             loras: Vec::new(),
             edited,
+            mask,
             blobs,
             run,
             embeds: None,
@@ -96,7 +100,7 @@ impl<E: Engine> Job<E> {
     pub(super) fn denoiser_task(&mut self, image: u32, preview: bool) -> Option<DenoiserTask<E>> {
         Some(DenoiserTask {
             state: self.denoising.take(),
-            spec: DenoiseSpec { loras: self.loras.clone(), ..self.plan.denoise_spec(image) },
+            spec: DenoiseSpec { loras: self.loras.clone(), mask: self.mask.clone(), ..self.plan.denoise_spec(image) },
             prompt_embeds: self.embeds.clone()?,
             image_latents: self.image_latents.clone(),
             preview,

@@ -1,9 +1,9 @@
-//! What an artist adds to a request: raw pixels, lists of seeds, the shape of the answer.
+//! What an artist adds to a request: lists of seeds, the shape of the answer.
 
-use easel_domain::limits::{MAX_INLINE_ICC_BYTES, MAX_NUM_IMAGES, MAX_SOURCE_EDGE_PX};
+use easel_domain::limits::MAX_NUM_IMAGES;
 use easel_proto::v1;
 
-use super::Check;
+use super::{Check, raw};
 
 /// Checks the fields that change nothing of the request, and refuses what is not carried out yet.
 pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
@@ -26,7 +26,7 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
         }
     }
     if let Some(layout) = &spec.output_raw {
-        raw_layout(check, "spec.output_raw", layout);
+        raw::layout(check, "spec.output_raw", layout);
         if spec.output_format != v1::ImageFormat::Raw as i32 {
             check.wrong("spec.output_raw", "is for raw results: set `output_format` to IMAGE_FORMAT_RAW");
         }
@@ -46,7 +46,6 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
 /// Says of each field that is not carried out yet that it is not.
 fn refuse(check: &mut Check, spec: &v1::GenerationSpec) {
     let given = [
-        ("spec.selection.denoise_mask", spec.selection.as_ref().is_some_and(|selection| selection.denoise_mask)),
         ("spec.contact_sheet", spec.contact_sheet.is_some()),
         ("spec.whole_canvas", spec.whole_canvas == v1::WholeCanvas::Tiled as i32),
         ("spec.output_format", spec.output_format == v1::ImageFormat::Raw as i32),
@@ -55,25 +54,5 @@ fn refuse(check: &mut Check, spec: &v1::GenerationSpec) {
     ];
     for (field, _) in given.iter().filter(|(_, given)| *given) {
         check.wrong(*field, "is not carried out by this version of the daemon: leave it out");
-    }
-}
-
-/// Raw pixels below `path`.
-pub(super) fn raw_pixels(check: &mut Check, path: &str, raw: &v1::RawPixels) {
-    let at = |field: &str| format!("{path}.{field}");
-    check.range(&at("width"), raw.width, 1, MAX_SOURCE_EDGE_PX);
-    check.range(&at("height"), raw.height, 1, MAX_SOURCE_EDGE_PX);
-    let layout = raw.layout.unwrap_or_default();
-    raw_layout(check, &at("layout"), &layout);
-    if raw.icc_profile.len() > MAX_INLINE_ICC_BYTES {
-        check.wrong(at("icc_profile"), format!("has more than {MAX_INLINE_ICC_BYTES} bytes"));
-    }
-}
-
-fn raw_layout(check: &mut Check, path: &str, layout: &v1::RawLayout) {
-    check.known::<v1::ChannelOrder>(format!("{path}.channels"), layout.channels, "ChannelOrder");
-    check.known::<v1::SampleType>(format!("{path}.samples"), layout.samples, "SampleType");
-    if layout.stride_bytes == Some(0) {
-        check.wrong(format!("{path}.stride_bytes"), "is 0: give the bytes from one row to the next, or leave it out");
     }
 }

@@ -1,15 +1,14 @@
 //! Selections and rectangles, in both directions.
 
-use bytes::Bytes;
 use easel_domain::limits::{MAX_PADDING_PX, MAX_SELECTION_EDGE_PX, MAX_SOURCE_EDGE_PX};
 use easel_domain::{Area, BlobHash, Edges, Rect, Selection};
 use easel_proto::v1;
 
-use super::request::source;
+use super::request::{Brought, source};
 use super::{Check, names};
 
-/// A selection below `path`, also that of a draft; with a mask that came along, to be stored before.
-pub(super) fn read(check: &mut Check, path: &str, wanted: v1::Selection) -> (Option<Selection>, Option<Bytes>) {
+/// A selection below `path`, also that of a draft; with a mask that is no stored file yet.
+pub(super) fn read(check: &mut Check, path: &str, wanted: v1::Selection) -> (Option<Selection>, Option<Brought>) {
     let at = |field: &str| format!("{path}.{field}");
     for (field, width, most) in [
         ("grow_px", wanted.grow_px, MAX_SELECTION_EDGE_PX),
@@ -37,7 +36,7 @@ pub(super) fn read(check: &mut Check, path: &str, wanted: v1::Selection) -> (Opt
     (selected, inline)
 }
 
-fn area(check: &mut Check, path: &str, wanted: Option<v1::selection::Area>) -> (Option<Area>, Option<Bytes>) {
+fn area(check: &mut Check, path: &str, wanted: Option<v1::selection::Area>) -> (Option<Area>, Option<Brought>) {
     use v1::selection::Area as Wire;
     let at = |field: &str| format!("{path}.{field}");
     match wanted {
