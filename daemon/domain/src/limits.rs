@@ -184,6 +184,12 @@ pub const MAX_HELD_SOURCE_BYTES: u64 = 1024 * 1024 * 1024;
 /// Running generations get this long to finish when the daemon is told to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes of a log file before the next is begun: a day of a busy daemon at `info`.
+pub const LOG_FILE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Log files that are kept beside the one that is written: 48 MiB in all.
+pub const KEPT_LOG_FILES: usize = 5;
+
 /// Bytes of the JSON header of a safetensors file; the published text encoder has 0.1 MiB.
 pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 16 * 1024 * 1024;
 

@@ -14,6 +14,7 @@ mod pictures;
 #[cfg(feature = "dreamlite")]
 mod quantise;
 mod replay;
+mod service;
 mod session;
 mod sessions;
 mod show;
@@ -31,6 +32,7 @@ pub(crate) use open::open;
 #[cfg(feature = "dreamlite")]
 pub(crate) use quantise::{quantise, selftest};
 pub(crate) use replay::replay;
+pub(crate) use service::service;
 pub(crate) use session::Connection;
 pub(crate) use sessions::{gc, sessions};
 pub(crate) use show::{config, token};
@@ -45,6 +47,8 @@ pub(crate) struct Context {
     pub(crate) effective: Effective,
     /// Where the user says that the daemon is.
     pub(crate) connection: Connection,
+    /// The configuration file, when one was named.
+    pub(crate) config_file: Option<std::path::PathBuf>,
     /// Where results and messages go.
     pub(crate) output: Output,
 }

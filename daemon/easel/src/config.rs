@@ -74,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) log: String,
     /// How log lines look.
     pub(crate) log_format: LogFormat,
+    /// Folder of rotated log files; empty: standard error.
+    pub(crate) log_dir: PathBuf,
     /// How long running generations may go on when the daemon is told to stop, in seconds.
     pub(crate) drain_timeout_s: u64,
     /// How long a daemon that is told to stop goes on accepting, in seconds.
@@ -188,6 +190,11 @@ pub(crate) struct Effective {
 }
 
 impl Effective {
+    /// The folder in which programs of this user have their configuration.
+    pub(crate) fn user_config_home(&self) -> &Path {
+        self.places.config_dir.parent().unwrap_or(&self.places.config_dir)
+    }
+
     /// Whether nobody has set `key`.
     pub(crate) fn is_default(&self, key: &str) -> bool {
         self.shown.iter().any(|shown| shown.key == key && shown.origin == DEFAULT_ORIGIN)

@@ -27,6 +27,19 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+/// What an exit code of the daemon says to who finds it in the service manager.
+pub(crate) fn meaning(code: i32) -> Option<&'static str> {
+    Some(match code {
+        1 => "an error of Easel or of the machine, see the log",
+        2 => "the configuration is wrong, see the log and `easel config`",
+        3 => "the state folder cannot be used, see the log",
+        7 => "a stage hung, and the daemon was started again",
+        8 => "another daemon runs already",
+        130 => "it was told twice to stop",
+        _ => return None,
+    })
+}
+
 /// Why the program ends without success.
 #[derive(Debug)]
 pub(crate) struct Failure {

@@ -4,6 +4,7 @@
 //!   over gRPC into the server, from there to the runtime and its actors, and comes back as events in `cli/follow.rs`.
 //! - [`config`]: settings from defaults, file, environment and flags.
 //! - [`serve`]: the life of the daemon: lock, token, listeners, discovery file, signals, drain.
+//! - [`service`]: the daemon as a service of systemd or launchd; [`notify`]: what it tells its manager.
 //! - [`private`]: the daemon that a client command brings along when none runs.
 //! - [`compose`]: puts engine, runtime and server together, for both.
 //! - [`output`]: what the program says, and where. [`exit`]: how it ends.
@@ -17,10 +18,12 @@ mod discovery;
 mod exit;
 mod lock;
 mod logging;
+mod notify;
 mod output;
 mod platform;
 mod private;
 mod serve;
+mod service;
 mod token;
 
 use clap::Parser;
@@ -50,17 +53,19 @@ fn main() {
 fn run(cli: Cli, env: &Environment, output: Output) -> Result<(), Failure> {
     let effective = config::load(cli.global.config.as_deref(), env, flags(&cli));
     let effective = effective.map_err(|message| Failure::new(Exit::Usage, message))?;
-    let context = Context { effective, connection: connection(&cli, env), output };
+    let config_file = cli.global.config.clone().or_else(|| env.path("EASEL_CONFIG"));
+    let context = Context { effective, connection: connection(&cli, env), config_file, output };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::fault("tokio cannot be started", error))?;
-    let done = runtime.block_on(dispatch(&context, cli.command));
+    let done = runtime.block_on(dispatch(&context, env, cli.command));
     runtime.shutdown_background();
     done
 }
 
-async fn dispatch(context: &Context, command: Command) -> Result<(), Failure> {
+async fn dispatch(context: &Context, env: &Environment, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(_) => serve::serve(context).await,
+        Command::Serve(_) => serve::serve(context, env).await,
+        Command::Service { action } => cli::service(context, env, &action),
         Command::Generate(args) => cli::generate(context, &args).await,
         Command::Edit(args) => cli::edit(context, &args).await,
         Command::Status => cli::status(context).await,

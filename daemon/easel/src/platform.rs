@@ -1,8 +1,20 @@
-//! What differs between systems.
+//! What differs between systems. `unsafe` stands in the files below this one alone.
+
+// Calls into the system, each with its argument.
+#[allow(unsafe_code)]
+mod activation;
+#[cfg(any(target_os = "macos", test))]
+#[allow(unsafe_code)]
+mod macos;
+#[allow(unsafe_code)]
+mod user;
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+pub(crate) use activation::inherited;
+pub(crate) use user::uid;
 
 use crate::exit::{Exit, Failure};
 

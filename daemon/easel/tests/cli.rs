@@ -4,10 +4,14 @@
 mod access;
 #[path = "cli/base.rs"]
 mod base;
+#[path = "cli/managed.rs"]
+mod managed;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "cli/selection.rs"]
 mod selection;
+#[path = "cli/service.rs"]
+mod service;
 #[path = "cli/sessions.rs"]
 mod sessions;
 #[path = "cli/world.rs"]

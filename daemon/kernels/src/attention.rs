@@ -11,6 +11,7 @@ use crate::dispatch::{Level, multiversion};
 use crate::gemm::{Matrix, Target, multiply};
 use crate::math::{self, fma};
 use crate::op::{Operand, apply, ensure};
+use crate::share::share;
 
 /// Query rows of a task and keys of a block: the scores of one block (384 KiB) stay in the second cache.
 const ROWS: usize = 192;
@@ -228,7 +229,8 @@ pub fn attention_slice(
     let tasks = rows.div_ceil(ROWS);
     let target = Target::new(out, heads * dim);
     let turned = Turned::new(level, k, extents);
-    (0..batch * kv_heads * tasks).into_par_iter().for_each_init(
+    share(
+        batch * kv_heads * tasks,
         || Scratch::new(dim),
         |scratch, task| {
             let (sample, kv_head, start) = (task / tasks / kv_heads, task / tasks % kv_heads, task % tasks * ROWS);

@@ -4,11 +4,11 @@
 mod taps;
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
 use crate::columns::{Window, line_length};
 use crate::gemm::{Matrix, Target, multiply};
 use crate::op::{Operand, apply, ensure};
+use crate::share::share;
 
 /// Columns of a tile: one block of the input then takes 1 MiB.
 const COLUMNS: usize = 512;
@@ -97,7 +97,8 @@ pub fn conv2d_then_slice(x: &[f32], weight: &[f32], sizes: Convolution, after: A
     let (block, rows) = (window.channels_of_a_block(input), window.rows_of_a_tile(COLUMNS));
     let tiles = out_size[0].div_ceil(rows);
     let target = Target::new(out, out_pixels);
-    (0..batch * tiles).into_par_iter().for_each_init(
+    share(
+        batch * tiles,
         || {
             let line = line_length(rows * out_size[1]);
             (vec![0f32; block * kernel * kernel * line], vec![0f32; output * line])
@@ -163,11 +164,7 @@ pub fn conv2d_then(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, then: The
     let weight = Operand::new(NAME, weight)?;
     let bias = Operand::bias(NAME, bias, output)?;
     let shape = [batch, output, out_height, out_width];
-    let residual = residual.map(|residual| {
-        ensure(residual.dims() == shape, NAME, &format!("a residual {shape:?}"), residual.shape())?;
-        Operand::new(NAME, residual)
-    });
-    let residual = residual.transpose()?;
+    let residual = Operand::optional(NAME, "a residual", residual, &shape)?;
     apply(NAME, x, &shape[..], |x, out| {
         weight.read(|weight| {
             Operand::read_optional(bias.as_ref(), |bias| {

@@ -2,6 +2,8 @@
 
 use gemm::Parallelism;
 
+use crate::onto::Onto;
+
 /// How many products are summed before the sum goes to memory. Up to here `gemm` sums in one go whatever the size of the
 /// rest, so that cutting a longer sum here ourselves makes an element independent of how many rows and columns stand around
 /// it.
@@ -55,6 +57,17 @@ impl Target {
         Self { first: values.as_mut_ptr(), len: values.len(), row }
     }
 
+    /// Where it begins.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn first(self) -> *mut f32 {
+        self.first
+    }
+
+    /// Panics unless `rows` of `columns` elements lie within the memory and beside each other.
+    pub(crate) fn check(self, rows: usize, columns: usize) {
+        assert!((rows - 1) * self.row + columns <= self.len && (rows == 1 || columns <= self.row));
+    }
+
     /// Elements from one row to the next.
     pub(crate) fn row(self) -> usize {
         self.row
@@ -78,29 +91,42 @@ impl Target {
     }
 }
 
-/// `out = a * b`, or `out += a * b` with `add`: `a (m, k)`, `b (k, n)`, `size` = `[m, n, k]`. An element comes out the same to
-/// the bit whatever the number of rows, columns and threads.
+/// `out = onto + a * b`: `a (m, k)`, `b (k, n)`, `size` = `[m, n, k]`. An element comes out the same to the bit whatever the number
+/// of rows, columns and threads.
 ///
 /// # Safety
 /// The memory behind `out` is alive, and nobody else reads or writes its first `n` columns of `m` rows meanwhile.
 pub(crate) unsafe fn multiply_into(
     out: Target,
-    add: bool,
+    onto: Onto<'_>,
     a: Matrix<'_>,
     b: Matrix<'_>,
     size: [usize; 3],
     parallelism: Parallelism,
 ) {
-    let [m, n, k] = size;
+    let [m, n, _] = size;
     #[cfg(target_arch = "x86_64")]
     {
         let level = crate::dispatch::Level::best();
         if crate::panel::takes(level, a, b, size) {
             let parallel = !matches!(parallelism, Parallelism::None);
             // SAFETY: the caller's promise.
-            return unsafe { crate::panel::multiply(level, (out, add), a, b, size, parallel) };
+            return unsafe { crate::panel::multiply(level, (out, onto), a, b, size, parallel) };
         }
     }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let add = onto.prepare(out, [m, n]);
+        add_into(out, add, a, b, size, parallelism);
+    }
+}
+
+/// `out = a * b`, or `out += a * b` with `add`, by way of `gemm`.
+///
+/// # Safety
+/// As above.
+unsafe fn add_into(out: Target, add: bool, a: Matrix<'_>, b: Matrix<'_>, size: [usize; 3], parallelism: Parallelism) {
+    let [m, n, k] = size;
     if m == 1 || n == 1 {
         // `gemm` has another order of summing for vectors. With the vector read twice, it is none.
         let (a, b) =
@@ -148,7 +174,7 @@ unsafe fn sum_into(
     }
     a.check(m, k);
     b.check(k, n);
-    assert!((m - 1) * out.row + n <= out.len && (m == 1 || n <= out.row));
+    out.check(m, n);
     for start in (0..k.max(1)).step_by(DEPTH) {
         let depth = DEPTH.min(k - start);
         // SAFETY: the extents of `a`, `b` and `out` were compared with their memory above, `out` is ours alone by the
@@ -182,16 +208,15 @@ unsafe fn sum_into(
 /// `out = a * b`, or `out += a * b` with `add`, on one thread; the rows of `out` are `row` apart.
 pub(crate) fn multiply(out: &mut [f32], row: usize, add: bool, a: Matrix<'_>, b: Matrix<'_>, size: [usize; 3]) {
     let out = Target::new(out, row);
+    let onto = if add { Onto::ITSELF } else { Onto::NOTHING };
     // SAFETY: the memory is borrowed mutably for the whole call.
-    unsafe { multiply_into(out, add, a, b, size, Parallelism::None) }
+    unsafe { multiply_into(out, onto, a, b, size, Parallelism::None) }
 }
 
-/// All threads of the pool we are in.
+/// All threads of the pool we are in, be it one: `None` says that a product is part of a thread's task, and that what it reads
+/// was gathered for it.
 pub(crate) fn all_threads() -> Parallelism {
-    match rayon::current_num_threads() {
-        1 => Parallelism::None,
-        threads => Parallelism::Rayon(threads),
-    }
+    Parallelism::Rayon(rayon::current_num_threads())
 }
 
 #[cfg(test)]
@@ -217,6 +242,35 @@ mod tests {
                     assert_eq!(row, &whole[at * columns..][..n], "row {at} of {m} x {n}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_added_is_the_same_by_either_way() {
+        let (m, n, k) = (37, 75, 700);
+        let values = |seed: usize, len: usize| -> Vec<f32> {
+            (0..len).map(|at| ((at * 7919 + seed) % 1009) as f32 / 504.0 - 1.0).collect()
+        };
+        let (a, b) = (values(1, m * k), values(2, k * n));
+        let (rows, columns, residual) = (values(3, m), values(4, n), values(5, m * n));
+        let size = [m, n, k];
+        for case in 0..16 {
+            let onto = Onto {
+                per_row: (case & 1 > 0).then_some(&rows[..]),
+                per_column: (case & 2 > 0).then_some(&columns[..]),
+                residual: (case & 12 == 4).then_some(&residual[..]),
+                itself: case & 12 == 8,
+            };
+            let (a, b) = (Matrix::rows(&a, k), Matrix::rows(&b, n));
+            let [mut one, mut other] = [values(6, m * n), values(6, m * n)];
+            // SAFETY: the memory is borrowed mutably for the calls.
+            unsafe {
+                multiply_into(Target::new(&mut one, n), onto, a, b, size, Parallelism::None);
+                let other = Target::new(&mut other, n);
+                let add = onto.prepare(other, [m, n]);
+                add_into(other, add, a, b, size, Parallelism::None);
+            }
+            assert!(one.iter().zip(&other).all(|(one, other)| (one - other).abs() < 1e-3), "{onto:?}");
         }
     }
 

@@ -12,7 +12,7 @@
 //! | [`group_norm_silu_depthwise_conv3x3`] | the first half of a separable convolution |
 //! | [`depthwise_conv3x3`] | the convolution of every channel by itself |
 //! | [`linear`] | fully connected layers, with bias and residual |
-//! | [`pointwise_conv`] | 1x1 convolution |
+//! | [`pointwise_conv`], [`pointwise_conv_onto`] | 1x1 convolution, with bias, shift of each channel and residual |
 //! | [`conv2d`], [`conv2d_then`] | full convolution, any square kernel, stride and padding; with residual and ReLU |
 //! | [`UpsampleConv3x3`] | nearest-neighbour doubling and 3x3 convolution; made once from the weights |
 //! | [`layer_norm`], [`rms_norm`] | normalisation over the last dimension |
@@ -43,10 +43,12 @@ mod layout;
 mod linear;
 mod math;
 mod memory;
+mod onto;
 mod op;
 #[cfg(target_arch = "x86_64")]
 mod panel;
 mod pointwise;
+mod share;
 mod token_norm;
 mod upsample;
 
@@ -65,6 +67,6 @@ pub use layout::{to_channels, to_tokens, transpose_slice};
 pub use linear::{linear, linear_slice};
 pub use memory::keep_freed_memory;
 pub use op::supports;
-pub use pointwise::{pointwise_conv, pointwise_conv_slice};
+pub use pointwise::{Added, pointwise_conv, pointwise_conv_onto, pointwise_conv_onto_slice, pointwise_conv_slice};
 pub use token_norm::{layer_norm, layer_norm_slice, rms_norm, rms_norm_slice};
 pub use upsample::UpsampleConv3x3;

@@ -56,6 +56,20 @@ impl Operand {
         bias.map(check).transpose()
     }
 
+    /// An operand of a shape, if there is one.
+    pub(crate) fn optional(
+        name: &'static str,
+        what: &str,
+        tensor: Option<&Tensor>,
+        shape: &[usize],
+    ) -> Result<Option<Self>> {
+        let check = |tensor: &Tensor| {
+            ensure(tensor.dims() == shape, name, &format!("{what} {shape:?}"), tensor.shape())?;
+            Self::new(name, tensor)
+        };
+        tensor.map(check).transpose()
+    }
+
     /// Calls `then` with the values of an operand that may be absent.
     pub(crate) fn read_optional<T>(
         operand: Option<&Self>,
@@ -124,11 +138,7 @@ pub(crate) fn over_rounded(
     if let Some(last) = shape.last_mut() {
         *last = output;
     }
-    let residual = residual.map(|residual| {
-        ensure(residual.dims() == shape, name, &format!("a residual {shape:?}"), residual.shape())?;
-        Operand::new(name, residual)
-    });
-    let residual = residual.transpose()?;
+    let residual = Operand::optional(name, "a residual", residual, &shape)?;
     let mut out = unwritten(rows * output);
     Operand::read_optional(residual.as_ref(), |residual| {
         kernel(residual, &mut out);

@@ -4,11 +4,11 @@
 //! odd. Summing the taps that meet the same input gives four 2x2 kernels: 16 products for four outputs instead of 36.
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
 use crate::columns::{Window, line_length};
 use crate::gemm::{Matrix, Target, multiply};
 use crate::op::{Operand, apply, ensure};
+use crate::share::share;
 
 /// Columns of a tile: the outputs of two phases wait side by side for being interleaved, so it is half that of `conv`.
 const COLUMNS: usize = 256;
@@ -56,7 +56,8 @@ impl UpsampleConv3x3 {
         let (block, rows) = (window.channels_of_a_block(input), window.rows_of_a_tile(COLUMNS));
         let tiles = height.div_ceil(rows);
         let target = Target::new(out, 4 * pixels);
-        (0..batch * tiles * 2).into_par_iter().for_each_init(
+        share(
+            batch * tiles * 2,
             || (vec![0f32; block * 4 * line_length(rows * width)], [0, 1].map(|_| vec![0f32; output * rows * width])),
             |(columns, sums), task| {
                 let (sample, first, odd) = (task / 2 / tiles, task / 2 % tiles * rows, task % 2);

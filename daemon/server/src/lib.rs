@@ -20,6 +20,6 @@ mod status;
 mod undecoded;
 
 pub use config::{ServerConfig, TcpConfig};
-pub use listen::{BindError, BoundServer, MemoryConnector, Server};
+pub use listen::{BindError, BoundServer, Inherited, MemoryConnector, Server};
 pub use serve::ServeError;
 pub use status::ERROR_DOMAIN;

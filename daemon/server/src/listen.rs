@@ -46,6 +46,14 @@ pub enum BindError {
         /// Who or what is there.
         why: &'static str,
     },
+    /// What a service manager passed on cannot be served.
+    #[error("the socket {socket} that the service manager passed on cannot be used: {why}")]
+    Inherited {
+        /// The socket as it names itself.
+        socket: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The file of the paired tokens cannot be used.
     #[error("the tokens of paired clients in {} cannot be used: {source}", path.display())]
     Tokens {
@@ -64,13 +72,24 @@ pub enum BindError {
     },
 }
 
+/// Listeners that somebody else made: a service manager that keeps the doors while the daemon is not there. They take the
+/// place of those that the configuration names, and their files are not removed.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// On the loopback, one for each family.
+    pub tcp: Vec<std::net::TcpListener>,
+    /// The Unix socket.
+    pub unix: Option<std::os::unix::net::UnixListener>,
+}
+
 /// Listeners that are bound and accept nothing yet; see [`serve`](Self::serve).
 #[derive(Debug)]
 pub struct BoundServer {
     pub(crate) config: ServerConfig,
     /// One for each family of the loopback that this machine has.
     pub(crate) tcp: Vec<std::net::TcpListener>,
-    pub(crate) unix: Option<(std::os::unix::net::UnixListener, SocketFile)>,
+    /// The file is missing when another process owns it.
+    pub(crate) unix: Option<(std::os::unix::net::UnixListener, Option<SocketFile>)>,
     pub(crate) memory: Option<MemoryListener>,
     pub(crate) access: Arc<Access>,
     addresses: Vec<SocketAddr>,
@@ -80,6 +99,11 @@ pub struct BoundServer {
 impl Server {
     /// Binds everything that the configuration names. Needs no tokio runtime.
     pub fn bind(config: ServerConfig) -> Result<BoundServer, BindError> {
+        Self::bind_with(config, Inherited::default())
+    }
+
+    /// As [`bind`](Self::bind), with listeners that were made before.
+    pub fn bind_with(mut config: ServerConfig, inherited: Inherited) -> Result<BoundServer, BindError> {
         if config.tcp.is_none() && config.unix.is_none() && !config.memory {
             return Err(BindError::NowhereToListen);
         }
@@ -91,12 +115,23 @@ impl Server {
             if config.token.as_ref().is_none_or(String::is_empty) {
                 return Err(BindError::TokenMissing);
             }
-            tcp = tcp::bind(&wanted.ports, wanted.ipv6)?;
+            tcp = match inherited.tcp.is_empty() {
+                true => tcp::bind(&wanted.ports, wanted.ipv6)?,
+                false => tcp::adopt(inherited.tcp, wanted.ipv6)?,
+            };
         }
         let addresses = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let unix = match &config.unix {
-            Some(path) => Some(unix::bind(path, config.replace_stale_socket)?),
-            None => None,
+        let unix = match (inherited.unix, &config.unix) {
+            (Some(listener), Some(_)) => {
+                let (listener, path) = unix::adopt(listener)?;
+                config.unix = Some(path);
+                Some((listener, None))
+            }
+            (_, Some(path)) => {
+                let (listener, file) = unix::bind(path, config.replace_stale_socket)?;
+                Some((listener, Some(file)))
+            }
+            (_, None) => None,
         };
         let (connector, memory) = if config.memory { memory::pipe() } else { (None, None) };
         Ok(BoundServer { config, tcp, unix, memory, access, addresses, connector })

@@ -111,13 +111,13 @@ struct Listeners {
 impl Listeners {
     fn new(
         tcp: Vec<std::net::TcpListener>,
-        unix: Option<(std::os::unix::net::UnixListener, SocketFile)>,
+        unix: Option<(std::os::unix::net::UnixListener, Option<SocketFile>)>,
         memory: Option<MemoryListener>,
     ) -> io::Result<Self> {
         let mut tcp = tcp.into_iter().map(TcpListener::from_std);
         let (v4, v6) = (tcp.next().transpose()?, tcp.next().transpose()?);
         let (unix, file) = unix.unzip();
-        Ok(Self { v4, v6, unix: unix.map(UnixListener::from_std).transpose()?, memory, _file: file })
+        Ok(Self { v4, v6, unix: unix.map(UnixListener::from_std).transpose()?, memory, _file: file.flatten() })
     }
 
     /// The next connection, whichever way it comes. Safe to drop while it waits.

@@ -80,6 +80,13 @@ impl Session {
 async fn discovered(context: &Context) -> Result<Result<Easel, String>, Failure> {
     let file = context.effective.places.discovery_file();
     if !file.exists() {
+        // A service manager may keep the socket and start the daemon at the first connection.
+        let socket = &context.effective.settings.socket;
+        if socket.exists()
+            && let Ok(client) = Easel::connect(&Target::unix(socket)).await
+        {
+            return Ok(Ok(client));
+        }
         return Ok(Err("no daemon runs".to_owned()));
     }
     match Easel::connect_discovered(&file).await {

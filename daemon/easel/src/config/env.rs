@@ -9,11 +9,25 @@ pub(crate) struct Environment {
     variables: BTreeMap<String, String>,
 }
 
+/// Variables of other programs that mean something here: those of the service manager, and where the user's folders are.
+const OTHERS: [&str; 10] = [
+    "NO_COLOR",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "JOURNAL_STREAM",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+    "XDG_DATA_HOME",
+];
+
 impl Environment {
-    /// Reads `EASEL_…` and `NO_COLOR`.
+    /// Reads `EASEL_…` and the few others that matter.
     pub(crate) fn read() -> Self {
         let all = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
-        let ours = all.filter(|(name, _)| name.starts_with("EASEL_") || name == "NO_COLOR");
+        let ours = all.filter(|(name, _)| name.starts_with("EASEL_") || OTHERS.contains(&name.as_str()));
         Self { variables: ours.map(|(name, value)| (name, value.to_string_lossy().into_owned())).collect() }
     }
 

@@ -32,7 +32,7 @@ const fn key(name: &'static str, kind: Kind, help: &'static str) -> Key {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 29] = [
+pub(crate) const KEYS: [Key; 30] = [
     key("state_dir", Kind::Path, "folder of the token, the lock and the list of added models"),
     key("socket", Kind::Path, "Unix socket"),
     key("tcp", Kind::Flag, "listen on TCP, loopback only"),
@@ -70,6 +70,7 @@ pub(crate) const KEYS: [Key; 29] = [
     key("lame_duck_s", Kind::Number, "seconds that a daemon told to stop goes on accepting, for proxies, 0 to 60"),
     key("log", Kind::Text, "filter of the log: error, warn, info, debug, trace, or easel_runtime=debug,info"),
     key("log_format", Kind::Text, "text or json"),
+    key("log_dir", Kind::Path, "folder of rotated log files; empty: the journal of systemd, else standard error"),
 ];
 
 /// The setting of that name.

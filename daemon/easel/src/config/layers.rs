@@ -33,7 +33,7 @@ impl Layer {
     pub(super) fn of_defaults(places: &Places) -> Self {
         let path = |path: PathBuf| ValueKind::from(path.to_string_lossy().into_owned());
         let none = || ValueKind::Array(Vec::new());
-        let values: [(&str, ValueKind); 29] = [
+        let values: [(&str, ValueKind); 30] = [
             ("state_dir", path(places.state_dir.clone())),
             ("socket", path(places.socket())),
             ("tcp", true.into()),
@@ -63,6 +63,7 @@ impl Layer {
             ("lame_duck_s", easel_domain::limits::LAME_DUCK.as_secs().into()),
             ("log", "info".into()),
             ("log_format", "text".into()),
+            ("log_dir", "".into()),
         ];
         let origin = DEFAULT_ORIGIN.to_owned();
         let owned = values.into_iter().map(|(key, kind)| (key.to_owned(), Value::new(Some(&origin), kind)));

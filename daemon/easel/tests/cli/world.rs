@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Longest wait for a state; far longer than it takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Folders and environment of one test.
 pub(crate) struct World {
@@ -151,7 +151,7 @@ impl World {
         self.command_of(env!("CARGO_BIN_EXE_easel"), args)
     }
 
-    fn command_of(&self, program: &str, args: &[&str]) -> Command {
+    pub(crate) fn command_of(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         let home = self.folder.path();
         command.args(args).current_dir(home).env_clear();
@@ -252,7 +252,7 @@ fn finished(output: std::process::Output) -> Run {
     Run { code: output.status.code().unwrap_or(-1), stdout: output.stdout, stderr }
 }
 
-fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
     assert!(status.expect("kill runs").success(), "process {pid} is gone");
 }

@@ -225,6 +225,9 @@ impl Pointwise {
         if let Some(twin) = &self.twin {
             twin.compare(x, &pointwise_conv(x, weight, None)?)?;
         }
+        if fused(x) {
+            return easel_kernels::pointwise_conv_onto(x, weight, self.bias.as_ref(), shift, residual);
+        }
         let y = pointwise_conv(x, weight, self.bias.as_ref())?;
         let y = match shift {
             Some(shift) => y.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?,

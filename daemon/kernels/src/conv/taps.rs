@@ -1,13 +1,12 @@
-//! 3x3 convolution tap by tap: nine products that read one tile of the input, laid out once with its border, where a product
-//! over gathered columns reads every value nine times. Only where there are products by panels.
-
-use rayon::prelude::*;
+//! 3x3 convolution tap by tap: products that read one tile of the input, laid out once with its border, where a product over
+//! gathered columns reads every value nine times. Only where there are products by panels.
 
 use super::After;
 use crate::columns::line_length;
 use crate::dispatch::Level;
 use crate::gemm::{Matrix, Target};
-use crate::panel::{COLUMNS, FILL, Panel, available, product};
+use crate::panel::{COLUMNS, FILL, Pieces, available, product_of_pieces};
+use crate::share::share;
 
 /// Most rows and columns of a tile of outputs. With the border, rows of pixels then are about whole panels.
 const HIGH: usize = 8;
@@ -91,17 +90,15 @@ pub(super) fn convolve(
     let batch = out.len() / (output * pixels);
     let target = Target::new(out, pixels);
     let scratch = || (vec![0f32; input * tiles.line], vec![0f32; filled * tiles.sum_line]);
-    (0..batch * down * across).into_par_iter().for_each_init(scratch, |(tile, sums), task| {
+    share(batch * down * across, scratch, |(tile, sums), task| {
         let (sample, place) = (task / across / down, [task / across % down * tiles.high, task % across * tiles.wide]);
         tiles.lay(&x[sample * input * pixels..][..input * pixels], place, tile);
         let rows = tiles.high.min(size[0] - place[0]);
         for first in (0..rows * tiles.pitch - 2).step_by(COLUMNS) {
-            for (tap, weight) in weight.chunks_exact(filled * input).enumerate() {
-                let offset = first + tap / 3 * tiles.pitch + tap % 3;
-                let panel = Panel { values: &tile[offset..], line: tiles.line };
-                let into = (&mut sums[first..], tiles.sum_line, tap > 0);
-                product(level, Matrix::rows(weight, input), panel, [output, input], into);
-            }
+            let starts: [usize; TAPS] = std::array::from_fn(|tap| first + tap / 3 * tiles.pitch + tap % 3);
+            let pieces = Pieces { values: tile, starts: &starts, line: tiles.line };
+            let into = (&mut sums[first..], tiles.sum_line, false);
+            product_of_pieces(level, Matrix::rows(&weight, TAPS * input), pieces, [output, input], into);
         }
         let columns = tiles.wide.min(size[1] - place[1]);
         for (channel, sums) in sums.chunks_exact(tiles.sum_line).enumerate().take(output) {
@@ -115,12 +112,12 @@ pub(super) fn convolve(
     });
 }
 
-/// `(output, input, 9)` to `(9, output filled up with zeros, input)`.
+/// `(output, input, 9)` to `(output filled up with zeros, 9, input)`.
 fn by_taps(weight: &[f32], [input, output]: [usize; 2]) -> Vec<f32> {
-    let extent = output.next_multiple_of(FILL) * input;
-    let mut out = vec![0f32; TAPS * extent];
+    let mut out = vec![0f32; output.next_multiple_of(FILL) * TAPS * input];
     for (place, taps) in weight.as_chunks::<TAPS>().0.iter().enumerate() {
-        taps.iter().enumerate().for_each(|(tap, value)| out[tap * extent + place] = *value);
+        let first = place / input * TAPS * input + place % input;
+        taps.iter().enumerate().for_each(|(tap, value)| out[first + tap * input] = *value);
     }
     out
 }

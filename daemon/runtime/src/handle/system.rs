@@ -60,6 +60,11 @@ impl Runtime {
         }
     }
 
+    /// Whether the dispatcher answers; waits for as long as it does not.
+    pub async fn answers(&self) -> bool {
+        self.ask(Command::Status).await.is_ok()
+    }
+
     /// False while draining, when an actor has used up its restarts and when one is frozen: never for a client's mistake.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.0.ready.clone()

@@ -39,6 +39,30 @@ fn bind_port(port: u16, ipv6: bool) -> io::Result<Vec<TcpListener>> {
     }
 }
 
+/// Takes listeners over. One family on the loopback is enough; with `ipv6` the other is added on the same port where it can be.
+pub(super) fn adopt(mut listeners: Vec<TcpListener>, ipv6: bool) -> Result<Vec<TcpListener>, BindError> {
+    let refused = |socket: String, why: &str| BindError::Inherited { socket, why: why.to_owned() };
+    let unknown = |error: io::Error| refused("(unknown)".to_owned(), &error.to_string());
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>().map_err(unknown)?;
+    for (index, address) in addresses.iter().enumerate() {
+        if !address.ip().is_loopback() {
+            return Err(refused(address.to_string(), "it is not on the loopback"));
+        }
+        if addresses[..index].iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+            return Err(refused(address.to_string(), "there is another of its family"));
+        }
+        listeners[index].set_nonblocking(true).map_err(unknown)?;
+    }
+    listeners.sort_by_key(|listener| listener.local_addr().is_ok_and(|address| address.is_ipv6()));
+    if let ([v4], true) = (&*addresses, ipv6)
+        && v4.is_ipv4()
+        && let Ok(v6) = listener(SocketAddr::from((Ipv6Addr::LOCALHOST, v4.port())))
+    {
+        listeners.push(v6);
+    }
+    Ok(listeners)
+}
+
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
@@ -89,6 +113,19 @@ mod tests {
         };
         let port = v6.local_addr().unwrap().port();
         assert!(bind(&[port], true).is_err());
+    }
+
+    #[test]
+    fn listeners_are_taken_over_when_they_are_on_the_loopback() {
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = v4.local_addr().unwrap().port();
+        let adopted = adopt(vec![v4], true).unwrap();
+        assert!(adopted.iter().all(|listener| listener.local_addr().unwrap().port() == port));
+        let everywhere = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let error = adopt(vec![everywhere], false).unwrap_err();
+        assert!(error.to_string().contains("not on the loopback"), "{error}");
+        let two = [0, 0].map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
+        assert!(adopt(two.into(), false).is_err());
     }
 
     #[test]

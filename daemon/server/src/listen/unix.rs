@@ -38,6 +38,21 @@ pub(super) fn bind(path: &Path, replace: bool) -> Result<(UnixListener, SocketFi
     Ok((listener, SocketFile { path: path.to_owned(), inode }))
 }
 
+/// Takes a listener over; its file belongs to who made it.
+pub(super) fn adopt(listener: UnixListener) -> Result<(UnixListener, PathBuf), BindError> {
+    let refused = |socket: &str, why: String| BindError::Inherited { socket: socket.to_owned(), why };
+    let address = listener.local_addr().map_err(|error| refused("(unknown)", error.to_string()))?;
+    let path = address.as_pathname().ok_or_else(|| refused("(without a name)", "it has no path".to_owned()))?;
+    let shown = path.display().to_string();
+    let mode = fs::symlink_metadata(path).map_err(|error| refused(&shown, error.to_string()))?.mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!("other users can open the socket that was passed on; they are refused by their user id");
+    }
+    listener.set_nonblocking(true).map_err(|error| refused(&shown, error.to_string()))?;
+    let path = path.to_owned();
+    Ok((listener, path))
+}
+
 /// Makes the folder for this user alone; one that is there stays as it is.
 fn make_folder(path: &Path) -> io::Result<()> {
     let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
@@ -115,6 +130,20 @@ mod tests {
         let (_new, _file) = bind(&path, false).unwrap();
         drop(file);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn the_file_of_a_listener_that_was_taken_over_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("easel.sock");
+        let (listener, known) = adopt(UnixListener::bind(&path).unwrap()).unwrap();
+        assert_eq!(known, path);
+        drop(listener);
+        assert!(path.exists());
+        #[cfg(target_os = "linux")]
+        let name = <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(b"easel-test-adopt").unwrap();
+        #[cfg(target_os = "linux")]
+        assert!(adopt(UnixListener::bind_addr(&name).unwrap()).is_err());
     }
 
     #[test]
