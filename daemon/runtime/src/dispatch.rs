@@ -298,7 +298,7 @@ impl<E: Engine> Dispatcher<E> {
             Report::Vae(mut done) => {
                 if let (Some(job), Some(output)) = (self.jobs.get_mut(&done.key), done.output.take()) {
                     match output {
-                        VaeOutput::Latents(latents, _) => job.image_latents = Some(latents),
+                        VaeOutput::Latents(latents, _) => job.image_latents = latents,
                         VaeOutput::Picture(picture) => job.decoded(done.work, picture),
                     }
                 }

@@ -65,3 +65,31 @@ fn a_wrong_selection_is_told_before_and_after_the_daemon_sees_it() {
     assert!(run.code == 3 && run.stderr.contains("spec.selection.rectangle"), "{}", run.stderr);
     assert!(!world.exists("out.png"));
 }
+
+/// Mean step of the values from the last pixel outside of a rectangle to the first one inside, along its left and upper edges.
+#[cfg(feature = "dreamlite")]
+fn seam(file: &[u8], (x, y, width, height): (u32, u32, u32, u32)) -> f64 {
+    let picture = image::load_from_memory(file).unwrap().to_rgb8();
+    let step = |one: (u32, u32), other: (u32, u32)| {
+        let (one, other) = (picture.get_pixel(one.0, one.1).0, picture.get_pixel(other.0, other.1).0);
+        one.iter().zip(other).map(|(a, b)| f64::from(a.abs_diff(b))).sum::<f64>() / 3.0
+    };
+    let upper = (x..x + width).map(|x| step((x, y - 1), (x, y)));
+    let left = (y..y + height).map(|y| step((x - 1, y), (x, y)));
+    upper.chain(left).sum::<f64>() / f64::from(width + height)
+}
+
+#[cfg(feature = "dreamlite")]
+#[test]
+fn holding_the_embedded_model_to_the_picture_makes_the_seam_smaller() {
+    let world = World::with_engine("dreamlite");
+    world.ok(&["generate", "a red circle on a white background", "--seed", "3", "-o", "in.png"]);
+    let edit = ["edit", "in.png", "make the background green", "--select", "32,32,64,64", "--seed", "1"];
+    world.ok(&[&edit[..], &["-o", "free.png"]].concat());
+    world.ok(&[&edit[..], &["--hold", "-o", "held.png"]].concat());
+    let area = (32, 32, 64, 64);
+    let (free, held) = (seam(&world.read("free.png"), area), seam(&world.read("held.png"), area));
+    println!("mean step across the seam: {free:.1} free, {held:.1} held");
+    assert!(free > 20.0, "the edit has changed what lies at the edge");
+    assert!(held < 0.75 * free, "{held} held, {free} free");
+}

@@ -1,6 +1,7 @@
 //! What an artist adds to a request: lists of seeds, the shape of the answer.
 
-use easel_domain::limits::MAX_NUM_IMAGES;
+use easel_domain::Tiling;
+use easel_domain::limits::{MAX_NUM_IMAGES, MAX_TILE_OVERLAP_PX, MIN_TILE_OVERLAP_PX};
 use easel_proto::v1;
 
 use super::{Check, raw};
@@ -20,7 +21,7 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
     }
     let whole = check.known::<v1::WholeCanvas>("spec.whole_canvas", spec.whole_canvas, "WholeCanvas");
     if let Some(overlap) = spec.tile_overlap_px {
-        check.range("spec.tile_overlap_px", overlap, 16, 512);
+        check.range("spec.tile_overlap_px", overlap, MIN_TILE_OVERLAP_PX, MAX_TILE_OVERLAP_PX);
         if whole != Some(v1::WholeCanvas::Tiled) {
             check.wrong("spec.tile_overlap_px", "is for tiled edits: set `whole_canvas`, or leave it out");
         }
@@ -43,11 +44,16 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
     }
 }
 
+/// How the whole canvas is cut into tiles, when it is.
+pub(super) fn tiling(spec: &v1::GenerationSpec) -> Option<Tiling> {
+    let tiled = spec.whole_canvas == v1::WholeCanvas::Tiled as i32;
+    tiled.then_some(Tiling { overlap_px: spec.tile_overlap_px })
+}
+
 /// Says of each field that is not carried out yet that it is not.
 fn refuse(check: &mut Check, spec: &v1::GenerationSpec) {
     let given = [
         ("spec.contact_sheet", spec.contact_sheet.is_some()),
-        ("spec.whole_canvas", spec.whole_canvas == v1::WholeCanvas::Tiled as i32),
         ("spec.output_format", spec.output_format == v1::ImageFormat::Raw as i32),
         ("spec.provenance", spec.provenance == v1::Provenance::Embed as i32),
         ("spec.output_pixels", spec.output_pixels == v1::OutputPixels::AsSource as i32),

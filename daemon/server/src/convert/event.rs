@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use easel_domain::crop::TilePlan;
 use easel_domain::event::{
     CancelOutcome, Event, EventKind, Preview, Progress, ResultImage, Snapshot, Stage, StageTiming, Watched,
 };
@@ -124,6 +125,7 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         notes: plan.notes.clone(),
         loras: plan.loras.iter().map(planned_lora).collect(),
         crop: plan.crop.map(selection::wire_rect),
+        tiles: plan.tiles.iter().flat_map(TilePlan::rects).map(selection::wire_rect).collect(),
         ..v1::Resolved::default()
     }
 }

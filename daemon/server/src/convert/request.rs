@@ -96,6 +96,7 @@ pub(crate) fn preparation(spec: Option<v1::GenerationSpec>) -> Result<(Generatio
 pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Inline) {
     let mode = check.known("spec.mode", spec.mode, "Mode").and_then(names::mode);
     super::artist::fields(check, &spec);
+    let tiling = super::artist::tiling(&spec);
     let (image, picture) = source(check, "spec.image", spec.image);
     let (selection, mask) = match spec.selection {
         Some(wanted) => super::selection::read(check, "spec.selection", wanted),
@@ -117,6 +118,7 @@ pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (Genera
         negative_prompt: spec.negative_prompt,
         image,
         selection,
+        tiling,
         width: spec.width,
         height: spec.height,
         num_inference_steps: spec.num_inference_steps,

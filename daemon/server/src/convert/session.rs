@@ -246,6 +246,8 @@ fn spec(request: &GenerationRequest, plan: &Plan) -> v1::GenerationSpec {
         negative_prompt: request.negative_prompt.clone(),
         image: request.image.map(|hash| v1::ImageSource { source: Some(Source::Sha256(hash.to_string())) }),
         selection: request.selection.as_ref().map(selection::wire),
+        whole_canvas: request.tiling.map_or(v1::WholeCanvas::Unspecified, |_| v1::WholeCanvas::Tiled).into(),
+        tile_overlap_px: request.tiling.and_then(|tiling| tiling.overlap_px),
         width: request.width,
         height: request.height,
         num_inference_steps: request.num_inference_steps,
@@ -353,6 +355,7 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
     if resolved.num_inference_steps == 0 || resolved.num_inference_steps > MAX_NUM_INFERENCE_STEPS {
         check.wrong(field("resolved.num_inference_steps"), format!("must be 1 to {MAX_NUM_INFERENCE_STEPS}"));
     }
+    let tiles = selection::tile_plan(check, &field("resolved.tiles"), &resolved);
     let known = |value: i32| v1::ImageFormat::try_from(value).unwrap_or(v1::ImageFormat::Unspecified);
     let plan = Plan {
         mode: if request.image.is_some() { Mode::Edit } else { Mode::Generate },
@@ -362,6 +365,7 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
         seed: resolved.seed,
         seeds: request.seeds.clone(),
         selection: request.selection,
+        tiles,
         crop: resolved.crop.and_then(|crop| selection::rect(check, &field("resolved.crop"), crop)),
         working: Size { width: resolved.working_width, height: resolved.working_height },
         output: Size { width: resolved.width, height: resolved.height },
