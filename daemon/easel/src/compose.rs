@@ -5,11 +5,12 @@ mod models_file;
 mod precision;
 mod remembering;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use easel_domain::Reason;
 use easel_domain::engine::Engine;
+use easel_domain::{Error, ModelInfo, Reason};
 use easel_runtime::drill::DrillEngine;
 use easel_runtime::{Runtime, RuntimeConfig};
 use easel_server::{ServerConfig, TcpConfig};
@@ -58,10 +59,16 @@ fn set_up_computing(settings: &Settings) -> Result<(), Failure> {
 /// DreamLite with the embedded model.
 #[cfg(feature = "dreamlite")]
 fn dreamlite(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failure> {
+    set_up_computing(settings)?;
+    engine_of(settings)
+}
+
+/// The engine, without the threads that compute.
+#[cfg(feature = "dreamlite")]
+fn engine_of(settings: &Settings) -> Result<easel_engine::DreamLiteEngine, Failure> {
     use easel_domain::Precisions;
     use easel_engine::{DreamLiteEngine, conditioning, engine};
 
-    set_up_computing(settings)?;
     let conditioning =
         conditioning::Settings { condition_size_px: settings.condition_size, ..conditioning::Settings::default() };
     let precision = |key| settings.precision(key).map_err(|what| Failure::new(Exit::Usage, format!("{key}: {what}")));
@@ -105,6 +112,36 @@ fn start<E: Engine>(engine: E, settings: &Settings, state: State) -> Result<Runt
         Reason::ModelNotFound => Failure::new(Exit::Usage, format!("default_model: {error}")),
         _ => Failure::fault("the runtime cannot be started", error),
     })
+}
+
+/// What is known of one model: its name, its folder, and what its headers say or what is wrong with them.
+pub(crate) type Checked = (String, PathBuf, Result<ModelInfo, Error>);
+
+/// Looks at every model that is configured or was added, as the daemon does when it starts. Nothing is remembered.
+pub(crate) fn check_models(effective: &Effective) -> Result<Vec<Checked>, Failure> {
+    fn check<E: Engine>(engine: &E, settings: &Settings) -> Result<Vec<Checked>, Failure> {
+        let mut models = ModelsFile::of_state_dir(&settings.state_dir).load()?;
+        models.extend(settings.models.clone());
+        Ok(models
+            .into_iter()
+            .map(|(name, folder)| (name.clone(), folder.clone(), engine.add_model(&folder, &name)))
+            .collect())
+    }
+    let settings = &effective.settings;
+    match settings.engine {
+        EngineKind::Drill => check(&DrillEngine::new(settings.drill.0.clone()), settings),
+        #[cfg(feature = "dreamlite")]
+        EngineKind::Dreamlite => check(&engine_of(settings)?, settings),
+        #[cfg(not(feature = "dreamlite"))]
+        EngineKind::Dreamlite => Err(Failure::new(Exit::Usage, "engine: this build has no dreamlite: use drill")),
+    }
+}
+
+/// Whether this machine can compute as the settings say; the instructions, for a person. To be called once.
+pub(crate) fn check_device(settings: &Settings) -> Result<String, Failure> {
+    #[cfg(feature = "dreamlite")]
+    set_up_computing(settings)?;
+    Ok(format!("instructions {}", settings.instructions))
 }
 
 /// Gives an engine the models that are configured or were added.

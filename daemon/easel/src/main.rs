@@ -5,6 +5,7 @@
 //! - [`config`]: settings from defaults, file, environment and flags.
 //! - [`serve`]: the life of the daemon: lock, token, listeners, discovery file, signals, drain.
 //! - [`service`]: the daemon as a service of systemd or launchd; [`notify`]: what it tells its manager.
+//! - [`doctor`]: what keeps the daemon from running, and how to mend it.
 //! - [`private`]: the daemon that a client command brings along when none runs.
 //! - [`compose`]: puts engine, runtime and server together, for both.
 //! - [`output`]: what the program says, and where. [`exit`]: how it ends.
@@ -15,6 +16,7 @@ mod cli;
 mod compose;
 mod config;
 mod discovery;
+mod doctor;
 mod exit;
 mod lock;
 mod logging;
@@ -69,6 +71,12 @@ async fn dispatch(context: &Context, env: &Environment, command: Command) -> Res
         Command::Generate(args) => cli::generate(context, &args).await,
         Command::Edit(args) => cli::edit(context, &args).await,
         Command::Status => cli::status(context).await,
+        Command::Doctor => doctor::doctor(context, cli::service_status(context)).await,
+        Command::Completions { shell } => {
+            cli::completions(context, shell);
+            Ok(())
+        }
+        Command::Man => cli::man(context),
         #[cfg(feature = "dreamlite")]
         Command::Models { action: Some(ModelsAction::Quantize { name, .. }) } => cli::quantise(context, &name),
         #[cfg(feature = "dreamlite")]

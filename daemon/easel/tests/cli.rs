@@ -4,6 +4,8 @@
 mod access;
 #[path = "cli/base.rs"]
 mod base;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/managed.rs"]
 mod managed;
 #[path = "cli/secrets.rs"]

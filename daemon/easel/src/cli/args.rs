@@ -113,6 +113,11 @@ pub(crate) enum Command {
     ///
     /// Exit code 6 when none runs.
     Status,
+    /// Find what keeps the daemon from running or clients from reaching it, and say how to mend it
+    ///
+    /// Looks at settings, folders, permissions, socket, ports, models, memory, service and the daemon itself, and changes
+    /// nothing. Exit code 1 when there is a problem, 0 when there are warnings at most.
+    Doctor,
     /// List, add, load or unload models
     Models {
         #[command(subcommand)]
@@ -176,6 +181,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<TokensAction>,
     },
+    /// Print the completions of a shell
+    ///
+    /// For bash: easel completions bash > ~/.local/share/bash-completion/completions/easel
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page; `easel man | man -l -` shows it
+    Man,
     /// Print the effective settings and where each came from
     ///
     /// Defaults are overridden by the configuration file, that by the environment (EASEL_PORT=8000), that by flags.

@@ -9,7 +9,7 @@ use super::args::{InstallArgs, ManagerName, ScopeArgs, ServiceAction};
 use crate::config::env::Environment;
 use crate::exit::{Exit, Failure, meaning};
 use crate::platform::make_private_dir;
-use crate::service::{Installation, Launchd, Manager, Systemd};
+use crate::service::{Installation, Launchd, Manager, ServiceStatus, Systemd};
 
 /// State folder of the service of a shared machine, as its unit says.
 const SYSTEM_STATE: &str = "/var/lib/easel";
@@ -34,6 +34,12 @@ pub(crate) fn service(context: &Context, env: &Environment, action: &ServiceActi
         ServiceAction::Status(scope) => status(context, scope),
         ServiceAction::Logs { scope, lines, follow } => installed(context, scope)?.logs(*lines, *follow),
     }
+}
+
+/// How the service of this user stands; `None` when it is not installed or its manager does not answer.
+pub(crate) fn service_status(context: &Context) -> Option<ServiceStatus> {
+    let own = ScopeArgs { system: false, root: None, manager: None };
+    installed(context, &own).ok()?.status().ok()
 }
 
 fn manager(context: &Context, scope: &ScopeArgs) -> Result<Box<dyn Manager>, Failure> {
