@@ -1,10 +1,10 @@
 """diffusers on PyTorch against Easel, alternately in one run, on one checkpoint folder.
 
-    compare.py --python PYTHON_WITH_DIFFUSERS --model FOLDER [--sizes 256,512,1024] [--threads 2] [--reps 3]
+    compare.py --python PYTHON_WITH_DIFFUSERS --model FOLDER [--sizes 256,512,1024] [--threads 2] [--reps 3] [--openvino]
 
-Both sides are processes that load the checkpoint once; each kind of work is then done by one, by the other, by the first
-again and so on, so that a machine that slows down slows both. Printed is a table of medians and of the median of
-the ratios, pair by pair. Processor seconds are the ones to trust when the machine is busy.
+Both sides, and OpenVINO as a third one at the steps of the U-Net, are processes that load the checkpoint once; each kind of work is then
+done by one, by the other, by the first again and so on, so that a machine that slows down slows both. Printed is a table of medians
+and of the median of the ratios, pair by pair. Processor seconds are the ones to trust when the machine is busy.
 """
 import argparse
 import datetime
@@ -69,13 +69,14 @@ def processor():
     return platform.processor()
 
 
-def compare(theirs, ours, work, size, reps):
-    """Medians of both sides and of the ratio, after one run of each that is not counted."""
-    theirs.time(work, size), ours.time(work, size)
-    pairs = [(theirs.time(work, size), ours.time(work, size)) for _ in range(reps)]
-    median = lambda side, key: statistics.median(pair[side][key] for pair in pairs)
-    ratio = lambda key: statistics.median(pair[1][key] / max(pair[0][key], 1e-9) for pair in pairs)
-    return [median(0, "wall"), median(1, "wall"), ratio("wall"), ratio("cpu")]
+def compare(sides, work, size, reps, first_counts):
+    """For each side the medians of its seconds and of its ratios to the first, after one run of each that is not counted."""
+    for side in [] if first_counts else sides:
+        side.time(work, size)
+    turns = [[side.time(work, size) for side in sides] for _ in range(reps)]
+    median = lambda values: statistics.median(list(values))
+    ratio = lambda at, key: median(turn[at][key] / max(turn[0][key], 1e-9) for turn in turns)
+    return [[median(turn[at]["wall"] for turn in turns), ratio(at, "wall"), ratio(at, "cpu")] for at in range(len(sides))]
 
 
 def main():
@@ -87,11 +88,16 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--only", help="comma-separated kinds of work")
+    parser.add_argument("--first-counts", action="store_true",
+                        help="count the first run too: for whole edits after another kind of work, such as encode_text, has read the networks")
+    parser.add_argument("--openvino", action="store_true", help="OpenVINO beside them, which the same Python has")
     parser.add_argument("easel", nargs="*", help="further arguments of Easel's worker, after --: unet=int8 vae=int8 encoder=q8_0 condition_size=256 instructions=avx512")
     options = parser.parse_args()
     theirs = Side([options.python, HERE / "torch_worker.py", options.model, str(options.threads)])
     ours = Side([options.worker, options.model, str(options.threads), *options.easel])
-    print(f"{datetime.date.today()}, {processor()}, {options.threads} threads, {theirs.hello['versions']}, {ours.hello['versions']}\n")
+    third = [Side([options.python, HERE / "openvino_worker.py", options.model, str(options.threads)])] if options.openvino else []
+    versions = ", ".join(side.hello["versions"] for side in [theirs, *third, ours])
+    print(f"{datetime.date.today()}, {processor()}, {options.threads} threads, {versions}\n")
     print("| work | size | diffusers s | Easel s | ratio (wall) | ratio (processor) |")
     print("|---|---|---|---|---|---|")
     wanted = options.only.split(",") if options.only else [work for work, _, _ in WORK]
@@ -99,10 +105,14 @@ def main():
         if work not in wanted:
             continue
         for size in [int(s) for s in options.sizes.split(",")] if sized else [512]:
-            a, b, wall, cpu = compare(theirs, ours, work, size, options.reps)
-            print(f"| {title} | {size} | {a:.3f} | {b:.3f} | {wall:.2f} | {cpu:.2f} |", flush=True)
+            peers = third if work in ("step", "four_steps") else []
+            (base, _, _), (seconds, wall, cpu), *peers = compare([theirs, ours, *peers], work, size, options.reps, options.first_counts)
+            print(f"| {title} | {size} | {base:.3f} | {seconds:.3f} | {wall:.2f} | {cpu:.2f} |", flush=True)
+            for seconds, wall, cpu in peers:
+                print(f"| {title}, OpenVINO for Easel | {size} | {base:.3f} | {seconds:.3f} | {wall:.2f} | {cpu:.2f} |", flush=True)
     print(f"\npeak resident memory: diffusers {theirs.peak:.0f} MiB, Easel {ours.peak:.0f} MiB, ratio {ours.peak / theirs.peak:.2f}")
-    theirs.close(), ours.close()
+    for side in [theirs, ours, *third]:
+        side.close()
 
 
 if __name__ == "__main__":
