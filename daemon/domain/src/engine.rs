@@ -286,6 +286,12 @@ pub trait Engine: Send + Sync + 'static {
         Ok(())
     }
 
+    /// SHA-256 of a model's weights; waits until files that are not known yet have been read. `None` for one that is not there
+    /// or cannot be read.
+    fn weights_sha256(&self, model: &str) -> Option<BlobHash> {
+        self.models().into_iter().find(|info| info.name == model)?.weights_sha256
+    }
+
     /// Where the stages compute: encoder, denoiser, VAE.
     fn devices(&self) -> [DeviceKind; 3];
 }

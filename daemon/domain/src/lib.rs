@@ -14,6 +14,7 @@ mod model;
 mod picture;
 mod pixels;
 mod precision;
+pub mod provenance;
 mod rect;
 mod request;
 pub mod resolve;

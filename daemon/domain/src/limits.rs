@@ -350,6 +350,9 @@ pub const MAX_INLINE_ICC_BYTES: usize = 1024 * 1024;
 /// `MAX_PROMPT_BYTES`, 48 KiB; a segment of a JPEG ends at 64 KiB.
 pub const MAX_PARAMETERS_BYTES: usize = 60 * 1024;
 
+/// Characters of a licence in the parameters: longer than any identifier of SPDX.
+pub const MAX_PARAMETERS_LICENSE_CHARS: usize = 128;
+
 /// Pixels of a contact sheet's longest edge.
 pub const MAX_SHEET_EDGE_PX: u32 = 4096;
 

@@ -129,6 +129,9 @@ pub struct GenerationRequest {
     pub num_images: Option<u32>,
     /// Encoding of the result.
     pub output_format: ImageFormat,
+    /// Whether the file of the result says how it was made; `None`: as the settings have it.
+    #[serde(default)]
+    pub provenance: Option<bool>,
 }
 
 impl GenerationRequest {

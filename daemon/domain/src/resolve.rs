@@ -12,8 +12,8 @@ use crate::limits::{
 };
 use crate::lora::is_lora_name;
 use crate::{
-    Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, LoraId, Mode, ModelInfo, PlannedLora, Reason,
-    Rect, Selection, Size,
+    BlobHash, Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, LoraId, Mode, ModelInfo, PlannedLora,
+    Reason, Rect, Selection, Size,
 };
 
 /// What is known of a source picture before work begins.
@@ -74,6 +74,15 @@ pub struct Plan {
     pub num_images: u32,
     /// Encoding of the result.
     pub output_format: ImageFormat,
+    /// Whether the file of the result says how it was made. `resolve` takes what was asked for; the default is its caller's.
+    #[serde(default)]
+    pub provenance: bool,
+    /// SHA-256 of the file that is edited.
+    #[serde(default)]
+    pub source: Option<BlobHash>,
+    /// SHA-256 of the model's weights, as far as it was known.
+    #[serde(default)]
+    pub model_sha256: Option<BlobHash>,
     /// What differs from what was asked and why, as sentences for a person.
     pub notes: Vec<String>,
 }
@@ -191,6 +200,9 @@ fn settle(
         loras: Vec::new(),
         num_images,
         output_format: request.output_format,
+        provenance: request.provenance.unwrap_or_default(),
+        source: request.image.filter(|_| mode == Mode::Edit),
+        model_sha256: model.weights_sha256,
         notes: check.notes,
     })
 }

@@ -43,6 +43,7 @@ fn request() -> GenerationRequest {
         seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
+        provenance: None,
     }
 }
 

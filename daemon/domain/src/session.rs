@@ -184,6 +184,7 @@ impl SessionEdit {
             },
             seeds: new.seeds,
             output_format: self.output_format.unwrap_or(old.output_format),
+            provenance: new.provenance.or(old.provenance),
         }
     }
 }

@@ -100,6 +100,7 @@ fn start<E: Engine>(engine: E, settings: &Settings, state: State) -> Result<Runt
         state_dir: (state == State::Kept).then(|| settings.state_dir.clone()),
         max_memory_bytes: (settings.memory_limit_mb > 0).then_some(settings.memory_limit_mb << 20),
         max_client_generations: settings.max_client_queue,
+        provenance: settings.provenance,
         keep: settings.store_keep.0,
         store_quota_bytes: settings.store_quota_mb << 20,
         version: env!("CARGO_PKG_VERSION").to_owned(),

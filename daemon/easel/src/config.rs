@@ -66,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) memory_limit_mb: u64,
     /// Generations of one client that wait or run.
     pub(crate) max_client_queue: usize,
+    /// Whether the files of results say how they were made.
+    pub(crate) provenance: bool,
     /// How long sessions and ended generations are kept.
     pub(crate) store_keep: StoreKeep,
     /// MiB of pictures in the state folder.

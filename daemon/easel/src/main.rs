@@ -70,6 +70,7 @@ async fn dispatch(context: &Context, env: &Environment, command: Command) -> Res
         Command::Service { action } => cli::service(context, env, &action),
         Command::Generate(args) => cli::generate(context, &args).await,
         Command::Edit(args) => cli::edit(context, &args).await,
+        Command::Top(args) => cli::top(context, &args).await,
         Command::Status => cli::status(context).await,
         Command::Doctor => doctor::doctor(context, cli::service_status(context)).await,
         Command::Completions { shell } => {
@@ -85,7 +86,8 @@ async fn dispatch(context: &Context, env: &Environment, command: Command) -> Res
         Command::Loras => cli::loras(context).await,
         Command::Cache { action } => cli::cache(context, action).await,
         Command::Sessions { action } => cli::sessions(context, action).await,
-        Command::Replay { file, tolerance } => cli::replay(context, &file, tolerance).await,
+        Command::Inspect { file } => cli::inspect(context, &file),
+        Command::Replay(args) => cli::replay(context, &args).await,
         Command::Gc { all } => cli::gc(context, all).await,
         Command::Cancel { id } => cli::cancel(context, &id).await,
         Command::Token => cli::token(context),

@@ -8,6 +8,8 @@ mod base;
 mod doctor;
 #[path = "cli/managed.rs"]
 mod managed;
+#[path = "cli/provenance.rs"]
+mod provenance;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "cli/selection.rs"]

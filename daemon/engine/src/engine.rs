@@ -243,6 +243,10 @@ impl Engine for DreamLiteEngine {
             .map_err(|error| error.with("model", model))
     }
 
+    fn weights_sha256(&self, model: &str) -> Option<BlobHash> {
+        self.registry.get(model).ok()?.digests(&self.digests).map(|digests| digests.weights)
+    }
+
     fn devices(&self) -> [DeviceKind; 3] {
         let devices = &self.settings.devices;
         [&devices.encoder, &devices.denoiser, &devices.vae].map(device_kind)

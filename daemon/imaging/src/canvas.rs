@@ -79,6 +79,20 @@ pub struct Canvas {
     notes: Vec<String>,
 }
 
+impl From<&RgbImage> for Canvas {
+    /// The same pixels in 8-bit sRGB.
+    fn from(picture: &RgbImage) -> Self {
+        Self {
+            size: picture.size(),
+            channels: Channels::Rgb,
+            samples: Samples::U8(picture.pixels().to_vec()),
+            icc: None,
+            turned: false,
+            notes: Vec::new(),
+        }
+    }
+}
+
 impl Canvas {
     /// Wraps samples without a profile, which means sRGB. Fails with `Internal` when a side is zero or the number of samples is not
     /// width x height x channels.

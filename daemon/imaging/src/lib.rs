@@ -8,7 +8,7 @@
 //! 3. [`Canvas::view`] of the crop, [`resize`] to the working size: what the model gets. [`Mask::reach`] says what it may redraw.
 //! 4. [`Patch::new`] of the model's picture for the crop's rectangle (or [`blend_tiles`] for a plan of tiles), then [`composite`] into the
 //!    canvas, or [`layer`] for a layer of its own. The answer says which rectangle changed.
-//! 5. [`write`] with [`Output`], or [`Canvas::to_raw`]. [`read_parameters`] reads what `write` keeps in a file.
+//! 5. [`write`] with [`Output`], or [`Canvas::to_raw`]. [`find_parameters`] reads what `write` keeps in a file.
 //!
 //! This crate must never know candle or tokio; it computes, and never opens a file by itself.
 
@@ -28,9 +28,9 @@ mod write;
 pub use canvas::{Canvas, Channels, Samples};
 pub use composite::{Placed, Put, composite, layer};
 pub use decode::{Probe, load, probe};
-pub use encode::{encode, encode_with_texts};
+pub use encode::encode;
 pub use mask::Mask;
-pub use metadata::read_parameters;
+pub use metadata::{Found, find_parameters, fits_a_file};
 pub use patch::Patch;
 pub use resample::{Filter, fit, resize};
 pub use sheet::{Cell, contact_sheet};

@@ -13,7 +13,9 @@ use tiff::tags::{Tag, Type};
 use crate::decode;
 
 /// Keyword of the text in a PNG.
-pub(crate) const KEYWORD: &str = "easel";
+const KEYWORD: &str = "easel";
+
+const TOO_LONG: &str = "they are longer than Easel writes them";
 
 /// What precedes an ASCII comment (EXIF 2.3, table 9).
 const ASCII: &[u8; 8] = b"ASCII\0\0\0";
@@ -23,18 +25,38 @@ const USER_COMMENT: u16 = 0x9286;
 const UNDEFINED: u16 = 7;
 const LONG: u16 = 4;
 
-/// The parameters that [`crate::write`] has put into a file; `None` when it holds none, or ones that are too long, or is no picture.
-pub fn read_parameters(bytes: &[u8]) -> Option<String> {
-    let text = decode::guarded(|| {
-        let found = match bytes {
+/// What a file says of its making.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, or it is no picture of a format that can.
+    Nothing,
+    /// Parameters are there and cannot be read, for this reason.
+    Damaged(&'static str),
+    /// A text that begins as a JSON object does; at most `MAX_PARAMETERS_BYTES`.
+    Text(String),
+}
+
+/// The parameters that [`crate::write`] has put into a file.
+pub fn find_parameters(bytes: &[u8]) -> Found {
+    let found = decode::guarded(|| {
+        Ok(match bytes {
             [0x89, b'P', b'N', b'G', ..] => png_text(bytes),
-            [b'I', b'I', ..] | [b'M', b'M', ..] => tiff_text(bytes),
-            _ => exif_text(bytes),
-        };
-        found.ok_or_else(|| decode::invalid("holds no parameters".to_owned()))
+            [b'I', b'I', ..] | [b'M', b'M', ..] => tiff_text(bytes).map_or(Found::Nothing, Found::Text),
+            _ => exif_text(bytes).map_or(Found::Nothing, Found::Text),
+        })
     });
-    // Other programs write into the same places: parameters are a JSON object.
-    text.ok().filter(|text| text.trim_start().starts_with('{') && text.len() <= MAX_PARAMETERS_BYTES)
+    match found {
+        Ok(Found::Text(text)) if text.len() > MAX_PARAMETERS_BYTES => Found::Damaged(TOO_LONG),
+        // Other programs write into the same places: parameters are a JSON object.
+        Ok(Found::Text(text)) if !text.trim_start().starts_with('{') => Found::Nothing,
+        Ok(found) => found,
+        Err(_) => Found::Damaged("the file is damaged"),
+    }
+}
+
+/// Whether [`crate::write`] can keep these parameters in a file.
+pub fn fits_a_file(json: &str) -> bool {
+    ascii(json).is_ok()
 }
 
 /// In ASCII: what is beyond it can only stand in JSON's strings, where an escape means the same. Fails with `InvalidRequest` when
@@ -97,34 +119,74 @@ impl tiff::encoder::TiffValue for Undefined<'_> {
     }
 }
 
-/// The first text of our keyword. Other programs rewrite it as any of the three kinds (PNG specification, 11.3.3).
-fn png_text(bytes: &[u8]) -> Option<String> {
-    const SIGNATURE_BYTES: usize = 8;
-    let mut rest = bytes.get(SIGNATURE_BYTES..)?;
-    loop {
-        let (length, after) = rest.split_first_chunk()?;
-        let (kind, after) = after.split_first_chunk::<4>()?;
-        let body = after.get(..u32::from_be_bytes(*length) as usize)?;
-        let own = body.strip_prefix(KEYWORD.as_bytes()).and_then(|rest| rest.strip_prefix(b"\0"));
-        match (kind, own) {
-            (b"tEXt", Some(text)) => return utf8(text),
-            (b"zTXt", Some([0, packed @ ..])) => return utf8(&inflate(packed)?),
-            (b"iTXt", Some([packed, 0, rest @ ..])) => {
-                // A language and a translated keyword, each ended by zero.
-                let text = rest.splitn(3, |&b| b == 0).nth(2)?;
-                return if *packed == 1 { utf8(&inflate(text)?) } else { utf8(text) };
-            }
-            _ => {}
-        }
-        rest = after.get(body.len() + 4..)?;
-    }
+/// A PNG with the parameters in it, right behind its header: an `iTXt` chunk, not compressed, without language (PNG
+/// specification, 11.3.3.4).
+pub(crate) fn into_png(file: &[u8], json: &str) -> Vec<u8> {
+    /// The signature and the IHDR chunk, which must come first.
+    const HEAD_BYTES: usize = 8 + 12 + 13;
+    let (head, rest) = file.split_at(HEAD_BYTES);
+    let body = [KEYWORD.as_bytes(), &[0; 5], json.as_bytes()].concat();
+    let kind = b"iTXt";
+    // At most `MAX_PARAMETERS_BYTES` and the keyword.
+    let length = (body.len() as u32).to_be_bytes();
+    [head, &length, kind, &body, &checksum(kind, &body).to_be_bytes(), rest].concat()
 }
 
-fn utf8(bytes: &[u8]) -> Option<String> {
-    if bytes.len() > MAX_PARAMETERS_BYTES {
-        return None;
+/// CRC-32 of a chunk as PNG has it (annex D).
+fn checksum(kind: &[u8; 4], body: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(kind);
+    crc.update(body);
+    crc.sum()
+}
+
+/// The first text of our keyword. Other programs rewrite it as any of the three kinds (PNG specification, 11.3.3).
+fn png_text(bytes: &[u8]) -> Found {
+    const SIGNATURE_BYTES: usize = 8;
+    let mut rest = bytes.get(SIGNATURE_BYTES..).unwrap_or_default();
+    while let Some(Chunk { kind, body, sum, after }) = chunk(rest) {
+        let own = body.strip_prefix(KEYWORD.as_bytes()).and_then(|rest| rest.strip_prefix(b"\0"));
+        let text = match (kind, own) {
+            (b"tEXt", Some(text)) => Some((false, text)),
+            (b"zTXt", Some([0, packed @ ..])) => Some((true, packed)),
+            // A language and a translated keyword, each ended by zero.
+            (b"iTXt", Some([packed, 0, rest @ ..])) => {
+                rest.splitn(3, |&b| b == 0).nth(2).map(|text| (*packed == 1, text))
+            }
+            _ => None,
+        };
+        match text {
+            Some(_) if checksum(kind, body) != sum => return Found::Damaged("their checksum is wrong"),
+            Some((true, packed)) => return inflate(packed).map_or(Found::Damaged("they cannot be unpacked"), text_of),
+            Some((false, plain)) => return text_of(plain.to_vec()),
+            None => rest = after,
+        }
     }
-    String::from_utf8(bytes.to_vec()).ok()
+    Found::Nothing
+}
+
+/// A chunk of a PNG and what is behind it.
+struct Chunk<'a> {
+    kind: &'a [u8; 4],
+    body: &'a [u8],
+    sum: u32,
+    after: &'a [u8],
+}
+
+/// The first chunk; `None` at the end, also of a file that is cut.
+fn chunk(bytes: &[u8]) -> Option<Chunk<'_>> {
+    let (length, after) = bytes.split_first_chunk()?;
+    let (kind, after) = after.split_first_chunk::<4>()?;
+    let (body, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let (sum, after) = after.split_first_chunk()?;
+    Some(Chunk { kind, body, sum: u32::from_be_bytes(*sum), after })
+}
+
+fn text_of(bytes: Vec<u8>) -> Found {
+    if bytes.len() > MAX_PARAMETERS_BYTES {
+        return Found::Damaged(TOO_LONG);
+    }
+    String::from_utf8(bytes).map_or(Found::Damaged("they are not UTF-8"), Found::Text)
 }
 
 /// At most one byte more than is allowed, which is then refused.
@@ -160,7 +222,9 @@ fn comment(block: &[u8]) -> Option<String> {
     let (count, at) = exif.entry(second, USER_COMMENT)?;
     let value = block.get(at as usize..)?.get(..count as usize)?;
     let text = value.strip_prefix(ASCII)?;
-    utf8(text.split(|&b| b == 0).next()?)
+    let text = text.split(|&b| b == 0).next()?;
+    // What is too long is kept to be told apart from nothing.
+    String::from_utf8(text.get(..MAX_PARAMETERS_BYTES + 1).unwrap_or(text).to_vec()).ok()
 }
 
 struct Exif<'a> {

@@ -25,7 +25,7 @@ pub struct Output<'a> {
     pub format: ImageFormat,
     /// Quality of a JPEG, 1 to 100; values outside are cut to that.
     pub jpeg_quality: u8,
-    /// JSON that is kept in the file and read again by [`crate::read_parameters`]; at most `MAX_PARAMETERS_BYTES`.
+    /// JSON that is kept in the file and read again by [`crate::find_parameters`]; at most `MAX_PARAMETERS_BYTES`.
     pub parameters: Option<&'a str>,
 }
 
@@ -115,7 +115,7 @@ fn png(canvas: &Canvas, parameters: Option<&str>) -> Result<Vec<u8>, String> {
     }
     encoder.write_image(bytes, canvas.size().width, canvas.size().height, color).map_err(text)?;
     match parameters {
-        Some(parameters) => encode::with_texts(&out, &[(metadata::KEYWORD, parameters)]).map_err(|e| e.to_string()),
+        Some(parameters) => Ok(metadata::into_png(&out, parameters)),
         None => Ok(out),
     }
 }

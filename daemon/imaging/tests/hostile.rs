@@ -1,13 +1,16 @@
 //! Files that a stranger sends: cut, flipped, empty, enormous. Every one gets an answer, none a panic.
 
+use easel_domain::limits::MAX_PARAMETERS_BYTES;
 use easel_domain::{ImageFormat, Reason, RgbImage, Size};
-use easel_imaging::{Filter, encode, encode_with_texts, fit, load, probe, resize};
+use easel_imaging::{
+    Canvas, Filter, Found, Output, encode, find_parameters, fit, fits_a_file, load, probe, resize, write,
+};
 use proptest::prelude::*;
 
 const FORMATS: [ImageFormat; 4] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Tiff];
 
-/// zlib's crc32 of the first text chunk of the test below.
-const TEXT_CHECKSUM: [u8; 4] = [0x74, 0x16, 0xd2, 0x81];
+/// zlib's crc32 of the text chunk of the test below.
+const TEXT_CHECKSUM: [u8; 4] = [0xb6, 0x96, 0xa9, 0x7b];
 
 fn picture(width: u32, height: u32, seed: u32) -> RgbImage {
     let value = |i: u32| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as u8;
@@ -62,20 +65,52 @@ fn an_enormous_header_is_refused_before_anything_is_decoded() {
 }
 
 #[test]
-fn texts_are_written_and_the_pixels_stay() {
+fn parameters_are_written_and_the_pixels_stay() {
     let original = picture(9, 7, 3);
-    let texts = [("parameters", "a red circle, naïve"), ("Software", "easel")];
-    let file = encode_with_texts(&original, ImageFormat::Png, &texts).unwrap();
+    let parameters = "{\"prompt\":\"a red circle, naïve\"}";
+    let output = Output { format: ImageFormat::Png, jpeg_quality: Output::JPEG_QUALITY, parameters: Some(parameters) };
+    let file = write(&Canvas::from(&original), &output).unwrap();
     assert_eq!(load(&file).unwrap(), original);
-    let mut chunk = b"iTXtparameters\0\0\0\0\0a red circle, na\xc3\xafve".to_vec();
+    let mut chunk = b"iTXteasel\0\0\0\0\0{\"prompt\":\"a red circle, na\xc3\xafve\"}".to_vec();
     chunk.extend(TEXT_CHECKSUM);
     assert!(file.windows(chunk.len()).any(|w| w == chunk));
-    for keyword in ["", "a\0b", "ü", &"x".repeat(80)] {
-        let error = encode_with_texts(&original, ImageFormat::Png, &[(keyword, "")]).unwrap_err();
-        assert_eq!(error.reason, Reason::Internal);
+    let plain = Output { parameters: None, ..output };
+    assert_eq!(write(&Canvas::from(&original), &plain).unwrap(), encode(&original, ImageFormat::Png).unwrap());
+}
+
+#[test]
+fn parameters_that_cannot_be_read_are_told_from_those_that_are_not_there() {
+    let original = Canvas::from(&picture(9, 7, 3));
+    let output = |parameters| Output { format: ImageFormat::Png, jpeg_quality: Output::JPEG_QUALITY, parameters };
+    let file = write(&original, &output(Some("{\"seed\":\"1\"}"))).unwrap();
+    assert_eq!(find_parameters(&file), Found::Text("{\"seed\":\"1\"}".to_owned()));
+    assert_eq!(find_parameters(&write(&original, &output(None)).unwrap()), Found::Nothing);
+    let at = file.windows(4).position(|w| w == b"seed").unwrap();
+    let mut changed = file.clone();
+    changed[at] = b'S';
+    assert_eq!(find_parameters(&changed), Found::Damaged("their checksum is wrong"));
+    assert_eq!(find_parameters(&file[..at]), Found::Nothing);
+    // A text of another program under our keyword is none of ours.
+    let text = b"easel\0other";
+    let mut crc = 0xffff_ffff_u32;
+    for byte in b"tEXt".iter().chain(text) {
+        crc ^= u32::from(*byte);
+        (0..8).for_each(|_| crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 });
     }
-    let plain = encode(&original, ImageFormat::Jpeg).unwrap();
-    assert_eq!(encode_with_texts(&original, ImageFormat::Jpeg, &texts).unwrap(), plain);
+    let chunk = [&(text.len() as u32).to_be_bytes(), &b"tEXt"[..], text, &(!crc).to_be_bytes()].concat();
+    let plain = write(&original, &output(None)).unwrap();
+    assert_eq!(find_parameters(&[&plain[..33], &chunk, &plain[33..]].concat()), Found::Nothing);
+}
+
+#[test]
+fn parameters_that_are_too_long_are_refused_in_every_format() {
+    let long = format!("{{\"prompt\":\"{}\"}}", "x".repeat(MAX_PARAMETERS_BYTES));
+    assert!(!fits_a_file(&long) && fits_a_file("{}"));
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Tiff] {
+        let output = Output { format, jpeg_quality: Output::JPEG_QUALITY, parameters: Some(&long) };
+        let error = write(&Canvas::from(&picture(9, 7, 3)), &output).unwrap_err();
+        assert_eq!((error.reason, error.violations[0].field.as_str()), (Reason::InvalidRequest, "spec.provenance"));
+    }
 }
 
 #[test]

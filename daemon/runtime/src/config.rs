@@ -36,6 +36,8 @@ pub struct RuntimeConfig {
     pub max_memory_bytes: Option<u64>,
     /// Generations of one client that may wait or run at one time.
     pub max_client_generations: usize,
+    /// Whether the files of results say how they were made when a request does not say.
+    pub provenance: bool,
     /// Version of the daemon, for what revisions and replays say of their making.
     pub version: String,
 }
@@ -55,6 +57,7 @@ impl Default for RuntimeConfig {
             store_quota_bytes: limits::DEFAULT_STORE_QUOTA_BYTES,
             max_memory_bytes: None,
             max_client_generations: limits::MAX_CLIENT_GENERATIONS,
+            provenance: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -17,6 +17,7 @@ use crate::actor::{ActorHandle, DenoiserOutput, DenoiserTask, EncoderTask, Repor
 use crate::blobs::BlobHandle;
 use crate::hub::{GoneBoard, Hub, WatchCounts};
 use crate::pixels::{Edited, PixelPool};
+use crate::provenance::Maker;
 use crate::scheduler::{Accepted, Answer, Command, Core, JobKey, ModelView, Now};
 use crate::slots::ComputeSlots;
 use crate::stop::StopToken;
@@ -100,6 +101,7 @@ pub(crate) struct Parts<E: Engine> {
     pub(crate) slots: Arc<ComputeSlots>,
     pub(crate) stop: StopToken,
     pub(crate) pool: PixelPool,
+    pub(crate) maker: Arc<Maker>,
     pub(crate) blobs: BlobHandle,
     pub(crate) store: StoreHandle,
     pub(crate) ready: watch::Sender<bool>,
@@ -120,6 +122,7 @@ pub(crate) struct Dispatcher<E: Engine> {
     /// Root of all stop tokens.
     stop: StopToken,
     pool: PixelPool,
+    maker: Arc<Maker>,
     blobs: BlobHandle,
     store: StoreHandle,
     /// What the store is told next, in order. Bounded by the generations that are admitted.
@@ -138,7 +141,7 @@ pub(crate) struct Dispatcher<E: Engine> {
 
 impl<E: Engine> Dispatcher<E> {
     pub(crate) fn new(parts: Parts<E>) -> Self {
-        let Parts { core, actors, reports, hubs, counts, gone, slots, stop, pool, blobs, store, ready, drained } =
+        let Parts { core, actors, reports, hubs, counts, gone, slots, stop, pool, maker, blobs, store, ready, drained } =
             parts;
         Self {
             core,
@@ -151,6 +154,7 @@ impl<E: Engine> Dispatcher<E> {
             slots,
             stop,
             pool,
+            maker,
             blobs,
             store,
             journal: VecDeque::new(),

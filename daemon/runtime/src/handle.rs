@@ -28,10 +28,11 @@ use crate::blobs::BlobHandle;
 use crate::dispatch::{Envelope, Hubs, Reply, Source};
 use crate::hub::{Hub, WatchCounts};
 use crate::pixels::{self, PixelPool};
+use crate::provenance;
 use crate::scheduler::{Answer, Command, NewGeneration, request_conflict, unknown_generation, unknown_model};
 use crate::store::{StoreHandle, new_id};
 use crate::{Blob, BlobInfo, Polled, RuntimeConfig, UploadState, Watch};
-use catalogue::Catalogue;
+pub(crate) use catalogue::Catalogue;
 
 pub use conditioning::Prepared;
 pub use models::LoadWatch;
@@ -250,6 +251,8 @@ impl Runtime {
         let settle = |source| resolve::resolve(&request, &model, source, drawn_seed);
         let (mut plan, source) = self.resolve(&request, &origin, settle).await?;
         let loras = self.settle_loras(&request, &mut plan).await?;
+        let config = &self.0.config;
+        provenance::settle(&mut plan, &request, &model, (&config.version, config.provenance))?;
         let reply = self.admit("gen", (request, policy, origin), (plan, source, loras), attach).await?;
         match reply.answer {
             Answer::Created(accepted) => {

@@ -31,6 +31,7 @@ mod handle;
 mod hub;
 mod pace;
 mod pixels;
+mod provenance;
 mod scheduler;
 mod slots;
 mod status;

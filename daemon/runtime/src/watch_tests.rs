@@ -28,6 +28,9 @@ fn snapshot(sequence: u64, state: State) -> Snapshot {
         seeds: Vec::new(),
         num_images: 1,
         output_format: ImageFormat::Png,
+        provenance: false,
+        source: None,
+        model_sha256: None,
         notes: Vec::new(),
     };
     Snapshot {

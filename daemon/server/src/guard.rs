@@ -21,6 +21,7 @@ use subtle::ConstantTimeEq as _;
 use crate::ServerConfig;
 use crate::access::scope::{self, Needs};
 use crate::access::{Access, CallOrigin, Caller, Shown};
+use crate::metrics::is_scrape;
 use crate::pages;
 use crate::peer::Peer;
 use cors::Origin;
@@ -68,6 +69,9 @@ impl Guard {
         self.check_user(peer)?;
         self.check_host(request)?;
         let origin = Origin::of(&request.headers);
+        if is_scrape(request) {
+            return self.admit_scraper(request, origin, peer);
+        }
         if pages::is_page(request) {
             self.check_origin(request, origin, false)?;
             return Ok(Pass::Call(Caller::Nobody));
@@ -94,6 +98,22 @@ impl Guard {
             return Ok(Pass::Call(caller));
         }
         Err(Refusal::in_grpc(not_allowed(needs, &caller)))
+    }
+
+    /// Metrics are for who may read, and a scraper speaks plain HTTP.
+    fn admit_scraper(&self, request: &Parts, origin: Origin<'_>, peer: Option<Peer>) -> Result<Pass, Refusal> {
+        let token = self.by_token(request, origin);
+        let token = token.map_err(|refusal| Refusal::new(StatusCode::FORBIDDEN, refusal.error))?;
+        self.check_origin(request, origin, token != Caller::Nobody)?;
+        let caller = match token {
+            Caller::Nobody if peer.is_some_and(Peer::is_local_user) => Caller::Owner,
+            caller => caller,
+        };
+        if scope::allows(scope::METRICS, &caller) {
+            return Ok(Pass::Call(caller));
+        }
+        let status = if caller == Caller::Nobody { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        Err(Refusal::new(status, not_allowed(scope::METRICS, &caller)))
     }
 
     /// Only the same user's processes reach the socket's file; this asks the system once more.

@@ -10,6 +10,7 @@ mod convert;
 mod guard;
 mod health;
 mod listen;
+mod metrics;
 mod pages;
 mod patience;
 mod peer;

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::access::{Access, CallOrigin, SignedIn};
 use crate::guard::cookie;
+use crate::metrics::is_scrape;
 
 /// Where a code is exchanged, by POST.
 pub(crate) const SIGN_IN: &str = "/open";
@@ -186,7 +187,7 @@ pub(crate) async fn pages(State(pages): State<Arc<Pages>>, request: Request, nex
 /// True when a browser asks for a page, whether or not there is one.
 pub(crate) fn is_page(request: &Parts) -> bool {
     let is_call = ["/easel.v1.", "/grpc."].iter().any(|prefix| request.uri.path().starts_with(prefix));
-    matches!(request.method, Method::GET | Method::HEAD) && !is_call
+    matches!(request.method, Method::GET | Method::HEAD) && !is_call && !is_scrape(request)
 }
 
 fn kind(name: &str) -> &'static str {

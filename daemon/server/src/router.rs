@@ -1,5 +1,5 @@
 //! All services behind one router: gRPC, gRPC-Web, health and both versions of reflection, with the guard in front,
-//! and the pages of the Studio beside them.
+//! and the pages of the Studio and the metrics beside them.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use tonic_web::GrpcWebLayer;
 use crate::ServerConfig;
 use crate::access::Access;
 use crate::guard::{Guard, guard};
+use crate::metrics::{Metrics, metrics};
 use crate::pages::{Pages, pages};
 use crate::services::{Accesses, Blobs, Generations, Models, Sessions, System};
 use crate::undecoded;
@@ -51,6 +52,7 @@ pub(crate) fn router(
         .into_axum_router()
         .layer(axum::middleware::from_fn(undecoded::explain))
         .layer(GrpcWebLayer::new())
+        .layer(axum::middleware::from_fn_with_state(Arc::new(Metrics::new(runtime.clone())), metrics))
         .layer(axum::middleware::from_fn_with_state(pages_state, pages))
         .layer(axum::middleware::from_fn_with_state(guard_state, guard)))
 }

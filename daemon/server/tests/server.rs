@@ -19,6 +19,8 @@ mod generations;
 mod guard;
 #[path = "server/matrix.rs"]
 mod matrix;
+#[path = "server/metrics.rs"]
+mod metrics;
 #[path = "server/models.rs"]
 mod models;
 #[path = "server/pairing.rs"]

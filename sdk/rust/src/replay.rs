@@ -241,6 +241,9 @@ struct Step {
     asked_image_guidance_scale: Option<f32>,
     asked_images: Option<u32>,
     output_format: i32,
+    /// `Provenance`; files of before say nothing, and their pictures neither.
+    #[serde(default = "without_provenance")]
+    provenance: i32,
     working_width: u32,
     working_height: u32,
     width: u32,
@@ -254,6 +257,10 @@ struct Step {
     image_index: u32,
     result: Picture,
     easel_version: String,
+}
+
+fn without_provenance() -> i32 {
+    v1::Provenance::Off.into()
 }
 
 impl Step {
@@ -275,6 +282,7 @@ impl Step {
             asked_image_guidance_scale: spec.image_guidance_scale,
             asked_images: spec.num_images,
             output_format: spec.output_format,
+            provenance: spec.provenance,
             working_width: resolved.working_width,
             working_height: resolved.working_height,
             width: resolved.width,
@@ -309,6 +317,7 @@ impl Step {
             seeds: self.seeds.clone(),
             num_images: self.asked_images,
             output_format: self.output_format,
+            provenance: self.provenance,
             ..Default::default()
         };
         let resolved = v1::Resolved {
@@ -326,6 +335,7 @@ impl Step {
             image_guidance_scale: self.image_guidance_scale,
             num_images: self.num_images,
             output_format: self.output_format,
+            provenance: self.provenance,
             loras: self.loras.iter().map(Lora::resolved).collect(),
             ..Default::default()
         };

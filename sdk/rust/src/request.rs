@@ -142,6 +142,13 @@ impl GenerationBuilder {
         self
     }
 
+    /// Whether the result's file says how it was made, with the prompts in plain words; default: as the daemon is set.
+    pub fn provenance(mut self, embed: bool) -> Self {
+        let wanted = if embed { v1::Provenance::Embed } else { v1::Provenance::Off };
+        self.spec.provenance = wanted.into();
+        self
+    }
+
     /// Previews; default: none.
     pub fn previews(mut self, previews: Previews) -> Self {
         self.policy.previews = Some(v1::PreviewPolicy {

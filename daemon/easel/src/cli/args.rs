@@ -113,6 +113,8 @@ pub(crate) enum Command {
     ///
     /// Exit code 6 when none runs.
     Status,
+    /// Watch how the running daemon is doing, until Ctrl-C
+    Top(TopArgs),
     /// Find what keeps the daemon from running or clients from reaching it, and say how to mend it
     ///
     /// Looks at settings, folders, permissions, socket, ports, models, memory, service and the daemon itself, and changes
@@ -144,16 +146,17 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: Option<SessionsAction>,
     },
-    /// Make the pictures of a replay file again and compare them
+    /// Show what a picture says of its making: prompt, seed, model, licence and the rest
     ///
-    /// Exit code 1 when one differs.
-    Replay {
-        /// File that `easel sessions export` wrote
+    /// Exit code 4 when it says nothing, 3 when what it says is damaged. Needs no daemon.
+    Inspect {
+        /// Picture that Easel made (PNG, JPEG, WebP or TIFF); `-` is standard input
         file: PathBuf,
-        /// Largest difference of a channel that still counts as the same, 0 to 255
-        #[arg(long, default_value_t = 0)]
-        tolerance: u8,
     },
+    /// Make the pictures of a replay file, or one picture from what its file says, again and compare
+    ///
+    /// Says what differs: pixels, weights, version, precisions. Exit code 1 when a pixel does.
+    Replay(ReplayArgs),
     /// Remove sessions and generations that are older than store_keep
     Gc {
         /// Remove all that is not pinned and not running, whatever its age: no byte of it is left in the state folder
@@ -194,6 +197,44 @@ pub(crate) enum Command {
     ///
     /// Defaults are overridden by the configuration file, that by the environment (EASEL_PORT=8000), that by flags.
     Config(Box<SettingsArgs>),
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Seconds between two looks, 0.1 to 60
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = parse_interval)]
+    pub(crate) interval_s: f64,
+    /// Looks before it ends [default: until Ctrl-C]
+    #[arg(short = 'n', long)]
+    pub(crate) count: Option<u32>,
+}
+
+fn parse_interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=60.0).contains(seconds));
+    seconds.ok_or_else(|| "give 0.1 to 60 seconds".to_owned())
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// File that `easel sessions export` wrote, or a picture that Easel made
+    pub(crate) file: PathBuf,
+    /// Largest difference of a channel that still counts as the same, 0 to 255
+    #[arg(long, default_value_t = 0)]
+    pub(crate) tolerance: u8,
+    /// For a picture: the file that was edited, unless the daemon still has it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) source: Option<PathBuf>,
+    /// For a picture whose selection was a mask: its file, unless the daemon still has it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mask: Option<PathBuf>,
+    /// For a picture: where the new one goes
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// What `cache` does.
@@ -310,6 +351,9 @@ pub(crate) struct PictureArgs {
     /// Format of the result [default: by the ending of the file, PNG for standard output]
     #[arg(long)]
     pub(crate) format: Option<Format>,
+    /// Leave out of the file how it was made; what goes in otherwise, `easel inspect` shows
+    #[arg(long)]
+    pub(crate) no_provenance: bool,
     /// Write previews as files into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) previews: Option<PathBuf>,

@@ -94,6 +94,9 @@ fn with_options(mut request: GenerationBuilder, args: &PictureArgs, files: &File
     if let Some(count) = args.num_images {
         request = request.num_images(count);
     }
+    if args.no_provenance {
+        request = request.provenance(false);
+    }
     if args.previews.is_some() {
         let kind = match args.preview_kind {
             PreviewKind::Decoded => proto::PreviewKind::Decoded,

@@ -1,13 +1,17 @@
-//! `easel replay FILE`: makes the pictures of a replay file again and compares them with those that it holds.
+//! `easel replay FILE`: makes the pictures of a replay file again and compares them with those that it holds; a picture goes to
+//! `replay_picture.rs`.
 
+use std::io::Read;
 use std::path::Path;
 
 use easel_sdk::{Easel, ReplayFile, proto};
 use serde_json::json;
 
+use super::args::ReplayArgs;
 use super::follow::finish;
+use super::picture_file::PictureFile;
 use super::session::Session;
-use super::{Context, Interrupt};
+use super::{Context, Interrupt, replay_picture};
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
@@ -16,8 +20,17 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Makes every step again, each from the source that it was made from, so that a difference does not travel on. Fails when one
 /// differs by more than `tolerance` in any channel of any pixel.
-pub(crate) async fn replay(context: &Context, file: &Path, tolerance: u8) -> Result<(), Failure> {
-    let replay = read(file)?;
+pub(crate) async fn replay(context: &Context, args: &ReplayArgs) -> Result<(), Failure> {
+    if !is_json(&args.file)? {
+        return replay_picture::replay(context, args, &PictureFile::read(&args.file)?).await;
+    }
+    if args.source.is_some() || args.mask.is_some() || args.output.is_some() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a replay file has its sources inside and makes several pictures: leave --source, --mask and --output out",
+        ));
+    }
+    let (replay, tolerance) = (read(&args.file)?, args.tolerance);
     let mut interrupt = Interrupt::take_over()?;
     let session = Session::open(context).await?;
     let compared = run(&session.client, &context.output, &replay, tolerance, &mut interrupt).await;
@@ -30,13 +43,26 @@ pub(crate) async fn replay(context: &Context, file: &Path, tolerance: u8) -> Res
     Err(Failure::new(Exit::Fault, format!("{different} of {steps} pictures came out different")))
 }
 
+/// Whether a file is text rather than a picture: every format of pictures begins in its own way, none with a brace.
+fn is_json(path: &Path) -> Result<bool, Failure> {
+    let mut start = [0; 64];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start));
+    let count = read.map_err(|error| unreadable(path, &error))?;
+    Ok(count == 0 || start[..count].trim_ascii_start().starts_with(b"{"))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    let shown = path.display();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, format!("{shown} does not exist")),
+        _ => Failure::new(Exit::Request, format!("{shown} cannot be read: {error}")),
+    }
+}
+
 /// Reads a replay file.
 pub(super) fn read(path: &Path) -> Result<ReplayFile, Failure> {
     let shown = path.display();
-    let failed = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => Failure::new(Exit::NotFound, format!("{shown} does not exist")),
-        _ => Failure::new(Exit::Request, format!("{shown} cannot be read: {error}")),
-    };
+    let failed = |error| unreadable(path, &error);
     let size = path.metadata().map_err(failed)?.len();
     if size > MAX_FILE_BYTES {
         return Err(Failure::new(Exit::Request, format!("{shown} has more than {MAX_FILE_BYTES} bytes")));
@@ -79,6 +105,7 @@ async fn run(
         }
         let verdict = match by {
             Some(0) if made.sha256 == wanted.sha256 => "the same bytes".to_owned(),
+            Some(0) => "the same pixels; the files differ in what stands beside them".to_owned(),
             Some(by) => format!("pixels differ by {by} of 255 at most"),
             None => "another size, or the file does not hold the picture".to_owned(),
         };

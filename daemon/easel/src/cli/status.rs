@@ -76,7 +76,7 @@ fn uptime(status: &GetStatusResponse) -> Option<Duration> {
     SystemTime::now().duration_since(start).ok()
 }
 
-fn as_json(status: &GetStatusResponse) -> Value {
+pub(super) fn as_json(status: &GetStatusResponse) -> Value {
     let stages: Vec<_> = status
         .stages
         .iter()

@@ -82,6 +82,10 @@ impl<E: Engine> Engine for Remembering<E> {
         self.engine.check_lora(model, lora)
     }
 
+    fn weights_sha256(&self, model: &str) -> Option<BlobHash> {
+        self.engine.weights_sha256(model)
+    }
+
     fn devices(&self) -> [DeviceKind; 3] {
         self.engine.devices()
     }

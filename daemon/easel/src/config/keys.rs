@@ -32,7 +32,7 @@ const fn key(name: &'static str, kind: Kind, help: &'static str) -> Key {
 }
 
 /// All settings, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 30] = [
+pub(crate) const KEYS: [Key; 31] = [
     key("state_dir", Kind::Path, "folder of the token, the lock and the list of added models"),
     key("socket", Kind::Path, "Unix socket"),
     key("tcp", Kind::Flag, "listen on TCP, loopback only"),
@@ -60,6 +60,7 @@ pub(crate) const KEYS: [Key; 30] = [
     key("max_queue", Kind::Number, "generations that may wait or run, 1 to 64"),
     key("memory_limit_mb", Kind::Number, "MiB that models and generations may take together; 0: as much as there is"),
     key("max_client_queue", Kind::Number, "generations of one client that may wait or run, 1 to 64"),
+    key("provenance", Kind::Flag, "pictures say in their files how they were made, with the prompts in plain words"),
     key(
         "store_keep",
         Kind::Text,

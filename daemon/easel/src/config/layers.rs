@@ -33,7 +33,7 @@ impl Layer {
     pub(super) fn of_defaults(places: &Places) -> Self {
         let path = |path: PathBuf| ValueKind::from(path.to_string_lossy().into_owned());
         let none = || ValueKind::Array(Vec::new());
-        let values: [(&str, ValueKind); 30] = [
+        let values: [(&str, ValueKind); 31] = [
             ("state_dir", path(places.state_dir.clone())),
             ("socket", path(places.socket())),
             ("tcp", true.into()),
@@ -57,6 +57,7 @@ impl Layer {
             ("max_queue", (easel_domain::limits::MAX_QUEUED_GENERATIONS as u64).into()),
             ("memory_limit_mb", 0_u32.into()),
             ("max_client_queue", (easel_domain::limits::MAX_CLIENT_GENERATIONS as u64).into()),
+            ("provenance", true.into()),
             ("store_keep", easel_domain::limits::DEFAULT_KEEP_DAYS.to_string().into()),
             ("store_quota_mb", (easel_domain::limits::DEFAULT_STORE_QUOTA_BYTES >> 20).into()),
             ("drain_timeout_s", easel_domain::limits::DRAIN_TIMEOUT.as_secs().into()),

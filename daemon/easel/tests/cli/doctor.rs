@@ -169,3 +169,23 @@ fn completions_and_the_manual_know_every_command() {
         assert!(shown.stderr.is_empty() && shown.text().contains("EASEL DOCTOR"), "{}", shown.stderr);
     }
 }
+
+#[test]
+fn top_draws_what_the_daemon_does() {
+    let world = World::new();
+    assert_eq!(world.easel(&["top", "-n", "1"]).code, 6, "without a daemon there is nothing to watch");
+    let _daemon = world.serve(&[]);
+    world.ok(&["generate", "x", "-o", "o.png"]);
+    let run = world.ok(&["top", "-n", "2", "--interval-s", "0.1"]);
+    assert_eq!(run.text().matches("succeeded 1   failed 0").count(), 2, "{}", run.text());
+    for part in ["encoder   [", "denoiser  [", "vae       [", "memory", "pictures"] {
+        assert!(run.text().contains(part), "{part} is missing in {}", run.text());
+    }
+    assert!(!run.text().contains('\x1b'), "a file is not cleared");
+    assert_eq!(world.ok(&["top", "-n", "2", "--interval-s", "0.1", "--json"]).json().len(), 2);
+    assert_eq!(world.easel(&["top", "--interval-s", "0"]).code, 2);
+    let mut watched = world.spawn(&["top", "--interval-s", "0.1"]);
+    watched.wait_for_line("memory");
+    watched.signal("INT");
+    assert_eq!(watched.end().code, 0);
+}

@@ -168,8 +168,8 @@ impl<E: Engine> Dispatcher<E> {
             Work::Finish { image } => {
                 let Some(pictures) = job.take_pictures(image) else { return false };
                 let blobs = self.blobs.clone();
-                let (plan, edited) = (Arc::clone(&job.plan), job.edited.clone());
-                let finish = pixels::Finish { plan, image, edited, stop: stop.clone() };
+                let (plan, edited, maker) = (Arc::clone(&job.plan), job.edited.clone(), Arc::clone(&self.maker));
+                let finish = pixels::Finish { plan, image, edited, maker, stop: stop.clone() };
                 let finish = async move {
                     let start = Instant::now();
                     let (made, waited) = pool.run(move || finish.make(&pictures)).await;

@@ -15,6 +15,7 @@ pub(crate) trait Catalogue: Send + Sync {
     fn loras(&self) -> Result<Vec<LoraInfo>, Error>;
     fn find_lora(&self, name: &str) -> Result<(BlobHash, LoraBytes), Error>;
     fn check_lora(&self, model: &str, lora: &LoraSource) -> Result<(), Error>;
+    fn weights_sha256(&self, model: &str) -> Option<BlobHash>;
     fn devices(&self) -> [DeviceKind; 3];
     fn peak_bytes(&self, plan: &Plan) -> u64;
 }
@@ -50,6 +51,10 @@ impl<E: Engine> Catalogue for E {
 
     fn check_lora(&self, model: &str, lora: &LoraSource) -> Result<(), Error> {
         Engine::check_lora(self, model, lora)
+    }
+
+    fn weights_sha256(&self, model: &str) -> Option<BlobHash> {
+        Engine::weights_sha256(self, model)
     }
 
     fn devices(&self) -> [DeviceKind; 3] {

@@ -15,6 +15,7 @@ use crate::blobs::BlobHandle;
 use crate::dispatch::{Actors, Dispatcher, Parts};
 use crate::hub::{GoneBoard, WatchCounts};
 use crate::pixels::PixelPool;
+use crate::provenance::Maker;
 use crate::scheduler::{ActorKind, Command, Core, CoreConfig, unknown_model};
 use crate::slots::ComputeSlots;
 use crate::stop::StopToken;
@@ -84,6 +85,7 @@ impl Runtime {
             slots,
             stop,
             pool: pool.clone(),
+            maker: Arc::new(Maker::new(Arc::<E>::clone(&engine), config.version.clone())),
             blobs: blobs.clone(),
             store: store.clone(),
             ready,

@@ -8,6 +8,7 @@ use easel_domain::{AlphaMode, ColorMatch, Error, Plan, Reason, Rect, RgbImage, S
 use easel_imaging::{Canvas, Channels, Filter, Mask, Output, Patch, Put, Samples};
 
 use super::selection::Edited;
+use crate::provenance::Maker;
 use crate::stop::StopToken;
 
 /// One picture of a generation on its way into a file.
@@ -17,15 +18,9 @@ pub(crate) struct Finish {
     pub(crate) image: u32,
     /// Present exactly when the plan has a selection.
     pub(crate) edited: Option<Arc<Edited>>,
+    /// Says what the file tells of its making.
+    pub(crate) maker: Arc<Maker>,
     pub(crate) stop: StopToken,
-}
-
-/// The pixels of a result before they become a file.
-enum Pixels {
-    /// 8-bit sRGB, as the model makes it.
-    Rgb(RgbImage),
-    /// With the depth, alpha and profile of the source.
-    Canvas(Canvas),
 }
 
 impl Finish {
@@ -36,7 +31,7 @@ impl Finish {
         if let Some(tiles) = &self.plan.tiles {
             let whole = join(tiles, drawn)?;
             self.check()?;
-            return Ok(self.result(self.file(&Pixels::Canvas(whole))?));
+            return Ok(self.result(self.file(&whole, &self.plan)?));
         }
         let drawn = drawn.first().ok_or_else(|| broken("a picture is missing"))?;
         if let (Some(edited), Some(selection)) = (&self.edited, &self.plan.selection) {
@@ -44,7 +39,7 @@ impl Finish {
         }
         let scaled = easel_imaging::resize(drawn, self.plan.output, Filter::Lanczos);
         self.check()?;
-        Ok(self.result(self.file(&Pixels::Rgb(scaled))?))
+        Ok(self.result(self.file(&Canvas::from(&scaled), &self.plan)?))
     }
 
     /// Scales what was drawn back and puts it into the canvas by the mask.
@@ -60,14 +55,17 @@ impl Finish {
             let put = Put { alpha: AlphaMode::Paint, ..put };
             let made = easel_imaging::layer(&edited.canvas, &put)?.ok_or_else(|| broken("a layer has no pixel"))?;
             changed = made.1.changed;
-            layer = Some(self.file(&Pixels::Canvas(made.0))?);
+            layer = Some(self.file(&made.0, &self.plan)?);
             self.check()?;
         }
         if !as_layer || edited.for_session {
             let mut canvas = edited.canvas.clone();
             changed = easel_imaging::composite(&mut canvas, &put)?.changed;
             self.check()?;
-            whole = Some(self.file(&Pixels::Canvas(canvas))?);
+            // Beside a layer it is a result of its own, which can be made again by itself.
+            let selection = Selection { result: SelectionResult::Canvas, ..*selection };
+            let plan = Plan { selection: Some(selection), output: canvas.size(), ..self.plan.as_ref().clone() };
+            whole = Some(self.file(&canvas, &plan)?);
         }
         let (image, canvas) = match (layer, whole) {
             (Some(layer), whole) => (layer, whole),
@@ -82,17 +80,12 @@ impl Finish {
         ResultImage { index: self.image, seed, image, changed: None, canvas: None }
     }
 
-    /// Every file of a result is written here.
-    fn file(&self, pixels: &Pixels) -> Result<EncodedImage, Error> {
-        let format = self.plan.output_format;
-        let (size, bytes) = match pixels {
-            Pixels::Rgb(picture) => (picture.size(), easel_imaging::encode(picture, format)?),
-            Pixels::Canvas(canvas) => {
-                let output = Output { format, jpeg_quality: Output::JPEG_QUALITY, parameters: None };
-                (canvas.size(), easel_imaging::write(canvas, &output)?)
-            }
-        };
-        let bytes: Arc<[u8]> = bytes.into();
+    /// Every file of a result is written here. `plan` is what its parameters say.
+    fn file(&self, canvas: &Canvas, plan: &Plan) -> Result<EncodedImage, Error> {
+        let (format, size) = (plan.output_format, canvas.size());
+        let parameters = self.maker.parameters(plan, self.image)?;
+        let output = Output { format, jpeg_quality: Output::JPEG_QUALITY, parameters: parameters.as_deref() };
+        let bytes: Arc<[u8]> = easel_imaging::write(canvas, &output)?.into();
         let hash = Some(super::hash(&bytes));
         Ok(EncodedImage::new(format, (size.width, size.height), hash, bytes))
     }

@@ -127,6 +127,9 @@ fn plan(ask: &Ask) -> Plan {
         loras: Vec::new(),
         num_images: ask.images,
         output_format: ImageFormat::Png,
+        provenance: false,
+        source: None,
+        model_sha256: None,
         notes: Vec::new(),
     }
 }
@@ -151,6 +154,7 @@ fn request(ask: &Ask) -> GenerationRequest {
         seeds: Vec::new(),
         num_images: Some(ask.images),
         output_format: ImageFormat::Png,
+        provenance: None,
     }
 }
 

@@ -60,7 +60,7 @@ fn a_mask_stays_as_long_as_a_draft_names_it_and_goes_with_its_session() {
     store.put_blob(mask, &file, true, at(1)).expect("there is room");
     let selection = Some(Selection::of(Area::Mask { image: mask, offset: None }));
     let drafted = |selection| SessionChange::Draft(Draft { selection, ..Draft::default() });
-    let there = |store: &mut Store| store.blob(mask, at(9)).expect("readable").is_some();
+    let there = |store: &mut Store| store.blob(mask, at(1)).expect("readable").is_some();
     store.change_session(&one.id, &[SessionChange::Pin(true), drafted(selection)], at(2)).expect("changed");
     store.clean_all(at(3)).expect("cleaned");
     assert!(there(&mut store), "the draft names it");

@@ -57,6 +57,7 @@ pub(super) fn request(prompt: &str, image: Option<BlobHash>) -> GenerationReques
         seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
+        provenance: None,
     }
 }
 
@@ -80,6 +81,9 @@ fn plan(request: &GenerationRequest) -> Plan {
         loras: Vec::new(),
         num_images: 1,
         output_format: ImageFormat::Png,
+        provenance: false,
+        source: None,
+        model_sha256: None,
         notes: vec!["a note".to_owned()],
     }
 }

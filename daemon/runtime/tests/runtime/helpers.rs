@@ -61,6 +61,7 @@ pub(crate) fn request(prompt: &str) -> GenerationRequest {
         seeds: Vec::new(),
         num_images: None,
         output_format: ImageFormat::Png,
+        provenance: None,
     }
 }
 

@@ -59,6 +59,9 @@ const WORK: Needs = Needs::OneOf(&[Scope::Generate, Scope::Sessions]);
 const SESSIONS: Needs = Needs::OneOf(&[Scope::Sessions]);
 const MODELS: Needs = Needs::OneOf(&[Scope::Models]);
 
+/// What `/metrics` tells, as `GetStatus` does.
+pub(crate) const METRICS: Needs = READ;
+
 /// Services that describe the daemon to tools and proxies.
 const OPEN_SERVICES: [&str; 3] = [
     health_server::SERVICE_NAME,

@@ -14,7 +14,6 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
     if !spec.seeds.is_empty() && (spec.seed.is_some() || spec.num_images.is_some()) {
         check.wrong("spec.seeds", "is set beside `seed` or `num_images`: the list says both");
     }
-    check.known::<v1::Provenance>("spec.provenance", spec.provenance, "Provenance");
     if let Some(sheet) = &spec.contact_sheet {
         check.range("spec.contact_sheet.columns", sheet.columns.unwrap_or(1), 1, MAX_NUM_IMAGES);
         check.range("spec.contact_sheet.cell_edge_px", sheet.cell_edge_px.unwrap_or(256), 16, 1024);
@@ -55,7 +54,6 @@ fn refuse(check: &mut Check, spec: &v1::GenerationSpec) {
     let given = [
         ("spec.contact_sheet", spec.contact_sheet.is_some()),
         ("spec.output_format", spec.output_format == v1::ImageFormat::Raw as i32),
-        ("spec.provenance", spec.provenance == v1::Provenance::Embed as i32),
         ("spec.output_pixels", spec.output_pixels == v1::OutputPixels::AsSource as i32),
     ];
     for (field, _) in given.iter().filter(|(_, given)| *given) {

@@ -13,6 +13,9 @@ use easel_proto::v1::generation_event::Event as WireEvent;
 use super::{InlineBudget, names, selection, time};
 use crate::status::generation_error;
 
+/// What stands before the digits of a model's hash.
+pub(super) const MODEL_HASH_PREFIX: &str = "sha256:";
+
 /// What a watcher is given next. `id` is the generation that is watched.
 pub(crate) fn watched(id: &GenerationId, watched: &Watched) -> v1::GenerationEvent {
     let mut budget = InlineBudget::one_answer();
@@ -124,6 +127,8 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         stages: stages(edit).map(|stage| names::wire_stage(stage).into()).collect(),
         notes: plan.notes.clone(),
         loras: plan.loras.iter().map(planned_lora).collect(),
+        model_hash: plan.model_sha256.map(|hash| format!("{MODEL_HASH_PREFIX}{hash}")).unwrap_or_default(),
+        provenance: names::wire_provenance(plan.provenance).into(),
         crop: plan.crop.map(selection::wire_rect),
         tiles: plan.tiles.iter().flat_map(TilePlan::rects).map(selection::wire_rect).collect(),
         ..v1::Resolved::default()

@@ -151,6 +151,20 @@ pub(crate) fn wire_pipeline(pipeline: Pipeline) -> v1::Pipeline {
     }
 }
 
+/// Without one the settings say.
+pub(crate) fn provenance(wire: v1::Provenance) -> Option<bool> {
+    match wire {
+        v1::Provenance::Unspecified => None,
+        v1::Provenance::Embed => Some(true),
+        v1::Provenance::Off => Some(false),
+    }
+}
+
+/// See [`provenance`].
+pub(crate) fn wire_provenance(embedded: bool) -> v1::Provenance {
+    if embedded { v1::Provenance::Embed } else { v1::Provenance::Off }
+}
+
 /// Without one colours stay as drawn.
 pub(crate) fn color_match(wire: v1::ColorMatch) -> ColorMatch {
     match wire {

@@ -130,6 +130,7 @@ pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (Genera
         seeds: spec.seeds,
         num_images: spec.num_images,
         output_format: image_format(check, "spec.output_format", spec.output_format, ImageFormat::Png),
+        provenance: check.known("spec.provenance", spec.provenance, "Provenance").and_then(names::provenance),
     };
     (request, Inline { image: picture, mask })
 }

@@ -236,7 +236,6 @@ fn what_an_artist_asks_for_is_checked_in_full() {
     let expected = [
         "spec.seeds",
         "spec.seeds",
-        "spec.provenance",
         "spec.contact_sheet.columns",
         "spec.contact_sheet.cell_edge_px",
         "spec.tile_overlap_px",
@@ -246,6 +245,7 @@ fn what_an_artist_asks_for_is_checked_in_full() {
         "spec.output_raw.stride_bytes",
         "spec.output_raw",
         "spec.output_pixels",
+        "spec.provenance",
     ];
     assert_eq!(wrong(wide, v1::RunPolicy::default()), expected);
 }

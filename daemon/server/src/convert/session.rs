@@ -259,6 +259,7 @@ fn spec(request: &GenerationRequest, plan: &Plan) -> v1::GenerationSpec {
         seeds: plan.seeds.clone(),
         num_images: request.num_images,
         output_format: names::wire_format(request.output_format).into(),
+        provenance: names::wire_provenance(plan.provenance).into(),
         ..v1::GenerationSpec::default()
     }
 }
@@ -378,10 +379,19 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
         loras: planned_loras(check, &field("resolved.loras"), resolved.loras),
         num_images: resolved.num_images.max(1),
         output_format: names::format(known(format), ImageFormat::Png),
+        provenance: request.provenance.unwrap_or_default(),
+        source: request.image,
+        model_sha256: model_hash(check, &field("resolved.model_hash"), &resolved.model_hash),
         notes: resolved.notes,
     };
     let result = replay_picture(check, &field("result"), &step.result.unwrap_or_default());
     ReplayStep { request, plan, image_index: step.image_index, result, version: step.easel_version }
+}
+
+/// The hash of a model as `Resolved.model_hash` writes it; empty when it is not known.
+fn model_hash(check: &mut Check, field: &str, text: &str) -> Option<BlobHash> {
+    let digits = text.strip_prefix(event::MODEL_HASH_PREFIX).unwrap_or(text);
+    if digits.is_empty() { None } else { check.hash(field, digits) }
 }
 
 fn planned_loras(check: &mut Check, field: &str, loras: Vec<v1::ResolvedLora>) -> Vec<PlannedLora> {

@@ -72,6 +72,9 @@ pub(crate) struct SettingsArgs {
     /// Generations of one client that may wait or run
     #[arg(long, value_name = "N")]
     max_client_queue: Option<String>,
+    /// Pictures say in their files how they were made, with the prompts in plain words
+    #[arg(long, value_name = "true|false")]
+    provenance: Option<String>,
     /// How long sessions and ended generations are kept: none, a number of days, or forever
     #[arg(long, value_name = "DAYS")]
     store_keep: Option<String>,
@@ -119,6 +122,7 @@ impl SettingsArgs {
             ("lora_folder", &self.lora_folder),
             ("memory_limit_mb", &self.memory_limit_mb),
             ("max_client_queue", &self.max_client_queue),
+            ("provenance", &self.provenance),
             ("store_keep", &self.store_keep),
             ("store_quota_mb", &self.store_quota_mb),
             ("drain_timeout_s", &self.drain_timeout_s),
