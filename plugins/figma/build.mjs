@@ -32,7 +32,7 @@ if (!tests) {
   writeFileSync(join(dist, "figma.js"), text(".js"));
   writeFileSync(join(dist, "figma.css"), text(".css"));
   const links = '<link rel="stylesheet" href="/ui/figma.css">\n<script type="module" src="/ui/figma.js"></script>\n';
-  writeFileSync(join(dist, "figma"), `${HEAD}${links}<div id="app"></div>\n</html>\n`);
+  writeFileSync(join(dist, "figma"), `${HEAD}${links}<main id="app"></main>\n</html>\n`);
 }
 
 if (!onlyDist) {
@@ -41,7 +41,7 @@ if (!onlyDist) {
   // Figma's sandbox knows ES6 and little more.
   await bundle(join(here, "src", "host", "sandbox.ts"), { outfile: join(build, "code.js"), target: "es2017" });
   const script = text(".js").replaceAll("</script", "<\\/script");
-  const ui = `${HEAD}<style>${text(".css")}</style>\n<div id="app"></div>\n<script>${script}</script>\n</html>\n`;
+  const ui = `${HEAD}<style>${text(".css")}</style>\n<main id="app"></main>\n<script>${script}</script>\n</html>\n`;
   writeFileSync(join(build, "ui.html"), ui);
 }
 if (tests) {

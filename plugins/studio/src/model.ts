@@ -9,11 +9,14 @@ import {
   inlineBlob,
   isLast,
   type Model,
+  Priority,
   type Revision,
   type Session,
+  type SessionEditOptions,
   type SessionEvent,
-  Stage,
 } from "@easel/sdk";
+
+import { doing, isWanted, type Trouble, troubleOf, waiting } from "@easel/panel/words";
 
 import { Pictures } from "./pictures.js";
 
@@ -35,14 +38,6 @@ export interface Sample {
   readonly time: number;
   /** Busy stages by name. */
   readonly busy: ReadonlySet<string>;
-}
-
-/** What an error says to a person. */
-export interface Trouble {
-  readonly title: string;
-  readonly message: string;
-  readonly fields: readonly string[];
-  readonly retryAfterMs: number | undefined;
 }
 
 export interface State {
@@ -69,14 +64,6 @@ export interface EditSettings {
 const LOOK_MS = 500;
 const SAMPLES = 120;
 
-const DOING: Partial<Record<Stage, string>> = {
-  [Stage.ENCODE_PROMPT]: "reading the instruction",
-  [Stage.ENCODE_IMAGE]: "reading the picture",
-  [Stage.DENOISE]: "drawing",
-  [Stage.DECODE]: "developing",
-  [Stage.FINISH]: "finishing",
-};
-
 const NOTHING: State = {
   connection: "connecting",
   version: "",
@@ -95,6 +82,10 @@ export class Studio {
   readonly pictures = new Pictures((image) => this.client().pictureBlob(image));
   private easel: Easel | undefined;
   private readonly listeners = new Set<() => void>();
+  /** What of the picture may change, white on black; `undefined` for all of it. */
+  private mask: Blob | undefined;
+  /** Where live edits begin, and their seed: each tries the instruction on the same picture. */
+  private live: { readonly revisionId: string; readonly seed: bigint } | undefined;
   /** Ends the watch of the session that is open. */
   private watching = new AbortController();
 
@@ -141,6 +132,7 @@ export class Studio {
   async open(id: string): Promise<void> {
     this.watching.abort();
     this.watching = new AbortController();
+    this.endLive();
     const { signal } = this.watching;
     try {
       const session = await this.client().sessions.get(id);
@@ -169,15 +161,59 @@ export class Studio {
         const session = await this.client().sessions.create(instruction);
         await this.open(session.id);
       }
-      const id = this.sessionId();
-      const seed = settings.seed.trim();
-      await this.client().sessions.createEdit(id, instruction, {
-        previews: { longestEdgePx: 512 },
-        numImages: settings.variations,
-        ...(seed === "" ? {} : { seed: BigInt(seed) }),
-        ...(settings.model === "" ? {} : { model: settings.model }),
-      });
+      await this.client().sessions.createEdit(this.sessionId(), instruction, await this.options(settings));
     });
+  }
+
+  /** Selects a part of the picture for the edits to come. */
+  select(mask: Blob | undefined): void {
+    this.mask = mask;
+  }
+
+  /** Tries an instruction on the picture where live editing began; a newer one takes the place of an older. */
+  async tryLive(instruction: string, settings: EditSettings): Promise<string | undefined> {
+    const head = this.head();
+    if (head === undefined) {
+      return undefined;
+    }
+    this.live ??= { revisionId: head.id, seed: BigInt(Math.floor(Math.random() * 2 ** 32)) };
+    const { revisionId, seed } = this.live;
+    let id: string | undefined;
+    await this.guard("The edit was not taken", async () => {
+      const options = await this.options({ ...settings, variations: 1, seed: settings.seed || String(seed) });
+      const live = { ...options, revisionId, priority: Priority.LIVE };
+      ({ id } = await this.client().sessions.createEdit(this.sessionId(), instruction, live));
+    });
+    return id;
+  }
+
+  /** Makes sure that the instruction was tried, and goes to its picture: the next live edit would replace it otherwise. */
+  async keepLive(instruction: string, settings: EditSettings): Promise<void> {
+    const id = await this.tryLive(instruction, settings);
+    this.endLive();
+    // What went wrong with it is told where its events come.
+    const made = id !== undefined && (await this.client().watch(id).result().then(() => true, () => false));
+    if (made) {
+      await this.loadRevisions();
+      const kept = this.state.revisions.find(({ generationId }) => generationId === id);
+      await (kept && this.goTo(kept.id));
+    }
+  }
+
+  endLive(): void {
+    this.live = undefined;
+  }
+
+  private async options({ seed, variations, model }: EditSettings): Promise<SessionEditOptions> {
+    const { mask } = this;
+    const area = mask && { case: "mask" as const, value: { image: await this.client().source(mask) } };
+    return {
+      previews: { longestEdgePx: 512 },
+      numImages: variations,
+      ...(seed.trim() === "" ? {} : { seed: BigInt(seed) }),
+      ...(model === "" ? {} : { model }),
+      ...(area && { selection: { area } }),
+    };
   }
 
   /** Makes the present revision again with another seed. */
@@ -330,7 +366,7 @@ export class Studio {
       this.set({ work });
       // The first generation loads its model.
       void this.client().models.list().then((models) => this.set({ models }), () => undefined);
-      if (event.kind === "ended" && event.error.reason !== "CANCELLED" && event.error.reason !== "SUPERSEDED") {
+      if (event.kind === "ended" && !isWanted(event.error)) {
         this.tell("The picture could not be made", event.error);
       }
       return;
@@ -343,11 +379,9 @@ export class Studio {
   private advanced(work: Work, event: GenerationEvent): Work {
     switch (event.kind) {
       case "queued":
-        return { ...work, queued: event.position, doing: `waiting, ${ordinal(event.position)} in the queue` };
+        return { ...work, queued: event.position, doing: waiting(event.position) };
       case "progress": {
-        const { stage, done, total, fraction } = event.progress;
-        const step = stage === Stage.DENOISE ? `, step ${Math.min(done + 1, total)} of ${total}` : "";
-        return { ...work, queued: 0, fraction, doing: `${DOING[stage] ?? "working"}${step}` };
+        return { ...work, queued: 0, fraction: event.progress.fraction, doing: doing(event.progress) };
       }
       case "preview": {
         const blob = inlineBlob(event.preview.image);
@@ -366,6 +400,7 @@ export class Studio {
   }
 
   private move(title: string, go: (session: string) => Promise<Session>): Promise<void> {
+    this.endLive();
     return this.guard(title, async () => this.set({ session: await go(this.sessionId()) }));
   }
 
@@ -379,16 +414,8 @@ export class Studio {
   }
 
   private tell(title: string, thrown: unknown): void {
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    const known = thrown instanceof EaselError;
-    const fields = known ? thrown.violations.map(({ field, description }) => `${field}: ${description}`) : [];
-    const retryAfterMs = known ? thrown.retryAfterMs : undefined;
-    this.set({ trouble: { title, message: fields.length > 0 ? "" : message, fields, retryAfterMs } });
+    this.set({ trouble: troubleOf(title, thrown) });
   }
-}
-
-function ordinal(place: number): string {
-  return place === 1 ? "next" : `number ${place}`;
 }
 
 function wait(ms: number): Promise<void> {

@@ -196,6 +196,87 @@ describe("the Studio", { skip: CHROMIUM === undefined && "there is no Chromium" 
     await settled();
   });
 
+  test("a part is selected by rectangle, lasso, brush and keyboard, and nothing outside of it changes", async () => {
+    await tree().first().getByRole("button").click();
+    await until(() => current().textContent().then((text) => text.includes("beginning")), true);
+    const tools = page.getByRole("toolbar", { name: "Selection" });
+    const sheet = page.locator("canvas.sheet");
+    const drawn = () => sheet.evaluate((canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter((value, at) => at % 4 === 3 && value > 0).length);
+    const drag = async (...points) => {
+      const { x, y, width, height } = await sheet.boundingBox();
+      const [[left, top], ...rest] = points.map(([across, down]) => [x + width * across, y + height * down]);
+      await page.mouse.move(left, top);
+      await page.mouse.down();
+      for (const [across, down] of rest) {
+        await page.mouse.move(across, down, { steps: 4 });
+      }
+      await page.mouse.up();
+    };
+    for (const [tool, points] of [["Lasso", [[0.2, 0.2], [0.5, 0.2], [0.35, 0.5]]], ["Brush", [[0.6, 0.6], [0.8, 0.6]]], ["Rectangle", [[0.25, 0.25], [0.5, 0.5]]]]) {
+      await tools.getByRole("button", { name: tool }).click();
+      await drag(...points);
+      await tools.getByRole("button", { name: "Clear selection", disabled: false }).waitFor();
+      assert.ok((await drawn()) > 500, tool);
+      await page.screenshot({ path: join(SHOTS, `select-${tool.toLowerCase()}.png`) });
+      await accessible(`selected by ${tool}`);
+      await tools.getByRole("button", { name: "Clear selection" }).click();
+      assert.equal(await drawn(), 0);
+    }
+    await sheet.focus();
+    for (const key of ["ArrowRight", "ArrowDown", "Enter", ...Array(8).fill("ArrowRight"), ...Array(8).fill("ArrowDown"), "Enter"]) {
+      await page.keyboard.press(key);
+    }
+    await page.getByRole("img", { name: "A part of the picture is selected" }).waitFor();
+    const count = await tree().count();
+    const before = await pixels();
+    await instruct("only there");
+    await until(() => tree().count(), count + 1);
+    await settled();
+    await until(() => current().textContent().then((text) => text.includes("only there")), true);
+    const after = await pixels();
+    // The rectangle reaches from 8 to 72 in both directions.
+    const changed = { inside: 0, outside: 0 };
+    after.data.forEach((value, at) => {
+      const [x, y] = [(at / 4) % after.width | 0, at / 4 / after.width | 0];
+      changed[x >= 8 && x < 72 && y >= 8 && y < 72 ? "inside" : "outside"] += value === before.data[at] ? 0 : 1;
+    });
+    assert.equal(changed.outside, 0);
+    assert.ok(changed.inside > 1000, `${changed.inside} values`);
+    await page.getByRole("img", { name: /^Nothing is selected/ }).waitFor();
+    await tools.getByRole("button", { name: "Rectangle" }).click();
+  });
+
+  /** The picture that is shown, as raw pixels. */
+  async function pixels() {
+    await page.waitForFunction(() => document.querySelector("img.picture")?.complete && document.querySelector("img.picture").naturalWidth > 0);
+    return page.locator("img.picture").first().evaluate((image) => {
+      const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+      const context = canvas.getContext("2d");
+      context.drawImage(image, 0, 0);
+      const { data, width } = context.getImageData(0, 0, canvas.width, canvas.height);
+      return { data: Array.from(data), width };
+    });
+  }
+
+  test("live tries what is written on one picture, and Enter keeps it", async () => {
+    await page.getByLabel("Live").check();
+    const box = page.getByRole("textbox", { name: "Instruction" });
+    const titles = () => tree().evaluateAll((rows) => rows.map((row) => [row.textContent, row.style.marginInlineStart]));
+    const count = await tree().count();
+    await box.fill("snow");
+    await page.getByRole("progressbar").waitFor();
+    await box.fill("snow on the roof");
+    await until(async () => (await titles()).some(([text]) => text.includes("snow on the roof")), true);
+    await settled();
+
+
+    await box.press("Enter");
+    await settled();
+    await until(() => current().textContent().then((text) => text.includes("snow on the roof")), true);
+    assert.equal((await tree().count()) - count, 1, "what was tried is not made again, and the newest is kept");
+    await page.getByLabel("Live").uncheck();
+  });
+
   test("queue, stages, memory and models are shown, and a model leaves memory and comes back", async () => {
     const region = page.getByRole("region", { name: "Daemon" });
     for (const stage of ["encoder", "denoiser", "vae"]) {
@@ -266,6 +347,23 @@ describe("the Studio", { skip: CHROMIUM === undefined && "there is no Chromium" 
     page.once("dialog", (dialog) => void dialog.accept());
     await page.getByRole("button", { name: "Delete shapes" }).click();
     await page.getByRole("button", { name: /^shapes/ }).waitFor({ state: "detached" });
+  });
+
+  test("a painting begins a session", async () => {
+    await page.getByRole("button", { name: "Paint one" }).click();
+    await accessible("painting");
+    const { x, y } = await page.getByLabel("Sheet to paint on").boundingBox();
+    await page.mouse.move(x + 60, y + 60);
+    await page.mouse.down();
+    await page.mouse.move(x + 200, y + 160, { steps: 8 });
+    await page.mouse.up();
+    await page.screenshot({ path: join(SHOTS, "paint-desktop-light.png") });
+    await page.getByRole("button", { name: "Use this picture" }).click();
+    await until(() => tree().count(), 1);
+    const { data, width } = await pixels();
+    assert.equal(width, 512);
+    assert.ok(data.filter((value, at) => at % 4 === 1 && value < 128).length > 1000, "the stroke is in it");
+    await page.getByRole("button", { name: "All sessions" }).click();
   });
 
   test("text alone begins a session", async () => {

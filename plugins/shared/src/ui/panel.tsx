@@ -20,7 +20,7 @@ export function PanelView({ panel, extras }: { panel: Panel; extras: Extras }) {
   useEffect(() => panel.subscribe(() => show(panel.state)), [panel]);
   const ready = state.connection.kind === "ready";
   return (
-    <main class="panel">
+    <div class="panel">
       <h1>Easel</h1>
       {ready ? <Edit panel={panel} state={state} /> : <ConnectionView panel={panel} connection={state.connection} extras={extras} />}
       {state.trouble !== undefined && (
@@ -39,7 +39,7 @@ export function PanelView({ panel, extras }: { panel: Panel; extras: Extras }) {
           <button type="button" class="quiet" onClick={() => void panel.forget()}>Forget pairing</button>
         </footer>
       )}
-    </main>
+    </div>
   );
 }
 

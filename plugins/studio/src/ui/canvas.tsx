@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 
 import type { State, Studio, Work } from "../model.js";
 import { useUrl } from "./picture.js";
+import { SelectionTools, Sheet, useSelection } from "./selection.js";
 
 export function Canvas({ studio, state }: { studio: Studio; state: State }) {
   const head = studio.head();
@@ -11,6 +12,7 @@ export function Canvas({ studio, state }: { studio: Studio; state: State }) {
   const after = useUrl(studio, head?.image);
   const before = useUrl(studio, parent?.image);
   const [split, setSplit] = useState(0);
+  const selecting = useSelection(studio, head?.image);
   const work = [...state.work.values()].at(-1);
   const shown = work?.preview ?? after;
   const compares = work === undefined && before !== undefined && after !== undefined;
@@ -27,10 +29,14 @@ export function Canvas({ studio, state }: { studio: Studio; state: State }) {
             style={{ clipPath: `inset(0 ${100 - split}% 0 0)` }}
           />
         )}
+        {work === undefined && after !== undefined && <Sheet selecting={selecting} />}
         {shown === undefined && <p class="empty">{work === undefined ? "Write what to draw." : work.doing}</p>}
       </div>
       {work === undefined ? (
-        <Tools studio={studio} state={state} split={split} setSplit={setSplit} compares={compares} />
+        <>
+          <Tools studio={studio} state={state} split={split} setSplit={setSplit} compares={compares} />
+          <SelectionTools selecting={selecting} />
+        </>
       ) : (
         <Progress studio={studio} work={work} />
       )}

@@ -1,17 +1,17 @@
 // The instruction with its history, seed, number of variations and model.
 
-import { useRef, useState } from "preact/hooks";
+import { added, parse, Walk } from "@easel/panel/history";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { State, Studio } from "../model.js";
 
 const KEY = "easel.instructions";
-const KEPT = 50;
+/** Live edits begin this long after the last key. */
+const TYPING_MS = 350;
 
-/** Earlier instructions, the newest last; what cannot be read is nothing. */
 function history(): string[] {
   try {
-    const kept: unknown = JSON.parse(localStorage.getItem(KEY) ?? "[]");
-    return Array.isArray(kept) ? kept.filter((text) => typeof text === "string") : [];
+    return parse(localStorage.getItem(KEY));
   } catch {
     return [];
   }
@@ -19,7 +19,7 @@ function history(): string[] {
 
 function remember(text: string): void {
   try {
-    localStorage.setItem(KEY, JSON.stringify([...history().filter((one) => one !== text), text].slice(-KEPT)));
+    localStorage.setItem(KEY, JSON.stringify(added(history(), text)));
   } catch {
     // A browser that keeps nothing still edits.
   }
@@ -28,16 +28,20 @@ function remember(text: string): void {
 export function Instruction({ studio, state }: { studio: Studio; state: State }) {
   const [text, setText] = useState("");
   const [settings, setSettings] = useState({ seed: "", variations: 1, model: "" });
-  const place = useRef<number>();
+  const [live, setLive] = useState(false);
+  const walk = useMemo(() => new Walk(), []);
+  const typing = useRef<ReturnType<typeof setTimeout>>();
+  useEffect(() => () => clearTimeout(typing.current), []);
   const empty = state.session === undefined || state.revisions.length === 0;
   const send = (event: Event): void => {
     event.preventDefault();
     const instruction = text.trim();
     if (instruction !== "") {
       remember(instruction);
-      place.current = undefined;
+      walk.stop();
+      clearTimeout(typing.current);
       setText("");
-      void studio.edit(instruction, settings);
+      void (live && !empty ? studio.keepLive(instruction, settings) : studio.edit(instruction, settings));
     }
   };
   const browse = (event: KeyboardEvent): void => {
@@ -45,11 +49,14 @@ export function Instruction({ studio, state }: { studio: Studio; state: State })
       return;
     }
     event.preventDefault();
-    const kept = history();
-    const next = (place.current ?? kept.length) + (event.key === "ArrowUp" ? -1 : 1);
-    if (next >= 0 && next <= kept.length) {
-      place.current = next;
-      setText(kept[next] ?? "");
+    setText(walk.step(history(), event.key === "ArrowUp" ? -1 : 1, text) ?? text);
+  };
+  const write = (written: string): void => {
+    walk.stop();
+    setText(written);
+    clearTimeout(typing.current);
+    if (live && !empty && written.trim() !== "") {
+      typing.current = setTimeout(() => void studio.tryLive(written.trim(), settings), TYPING_MS);
     }
   };
   return (
@@ -62,7 +69,7 @@ export function Instruction({ studio, state }: { studio: Studio; state: State })
           placeholder={empty ? "a red circle on a white background" : "make the circle blue"}
           aria-label={empty ? "What to draw" : "Instruction"}
           autocomplete="off"
-          onInput={(event) => setText(event.currentTarget.value)}
+          onInput={(event) => write(event.currentTarget.value)}
           onKeyDown={browse}
         />
         <button type="submit" class="main" disabled={state.connection !== "connected" || text.trim() === ""}>
@@ -89,6 +96,17 @@ export function Instruction({ studio, state }: { studio: Studio; state: State })
           >
             {[1, 2, 4, 6, 9].map((count) => <option key={count} value={count}>{count}</option>)}
           </select>
+        </label>
+        <label title="Tries every change of the instruction; Enter keeps it">
+          <input
+            type="checkbox"
+            checked={live}
+            onChange={(event) => {
+              setLive(event.currentTarget.checked);
+              studio.endLive();
+            }}
+          />
+          Live
         </label>
         {state.models.length > 1 && (
           <label>

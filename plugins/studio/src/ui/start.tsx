@@ -3,9 +3,11 @@
 import { useRef, useState } from "preact/hooks";
 
 import type { State, Studio } from "../model.js";
+import { Paint } from "./paint.js";
 
 export function Start({ studio, state }: { studio: Studio; state: State }) {
   const [over, setOver] = useState(false);
+  const [paints, setPaints] = useState(false);
   const input = useRef<HTMLInputElement>(null);
   const take = (file: File | undefined): void => {
     if (file === undefined) {
@@ -22,6 +24,13 @@ export function Start({ studio, state }: { studio: Studio; state: State }) {
     setOver(false);
     take(event.dataTransfer?.files[0]);
   };
+  if (paints) {
+    return (
+      <section class="start" aria-label="Begin">
+        <Paint studio={studio} close={() => setPaints(false)} />
+      </section>
+    );
+  }
   return (
     <section class="start" aria-label="Begin">
       <div
@@ -36,6 +45,7 @@ export function Start({ studio, state }: { studio: Studio; state: State }) {
         <h2>Start with a picture</h2>
         <p>Drop one here, or write below what to draw.</p>
         <button type="button" class="main" onClick={() => input.current?.click()}>Choose a picture</button>
+        <button type="button" class="quiet" onClick={() => setPaints(true)}>Paint one</button>
         <input
           ref={input}
           type="file"
