@@ -91,6 +91,7 @@ impl Worker {
             guidance: None,
             edit: true,
             loras: Vec::new(),
+            mask: None,
         };
         let mut state = self.denoiser.begin(&spec, embeds, Some(image)).map_err(failed)?;
         for _ in 0..count {

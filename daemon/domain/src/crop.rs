@@ -120,6 +120,11 @@ impl TilePlan {
         self.len() == 0
     }
 
+    /// The rectangles of all tiles, row by row from the top left.
+    pub fn rects(&self) -> impl Iterator<Item = Rect> {
+        (0..self.len()).filter_map(|index| Some(self.crop(index)?.rect))
+    }
+
     /// Tile `index`, row by row from the top left; `None` behind the last.
     pub fn crop(&self, index: usize) -> Option<Crop> {
         let columns = self.columns.len().max(1);

@@ -138,6 +138,10 @@ pub struct DenoiseSpec {
     pub edit: bool,
     /// LoRAs, added together; their files have been checked for the model.
     pub loras: Vec<LoraSource>,
+    /// How much of each pixel of the working size may be redrawn, 0 to 1, row by row: `size.pixels()` values. After each step the
+    /// latents become `(1 - mask) * ((1 - sigma) * image_latents + sigma * noise) + mask * latents` with the noise level of that
+    /// step's end, where the mask of a latent position is the largest of its pixels. Only for edits; `None`: all is redrawn.
+    pub mask: Option<Arc<[f32]>>,
 }
 
 /// The Qwen3-VL encoder: prompt (and source picture) to `prompt_embeds`.

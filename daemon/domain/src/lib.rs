@@ -33,7 +33,7 @@ pub use precision::{Network, Precision, Precisions};
 pub use rect::Rect;
 pub use request::{
     DisconnectPolicy, GenerationRequest, ImageFormat, Mode, PreviewKind, PreviewPolicy, Priority, RestartPolicy,
-    RunPolicy,
+    RunPolicy, Tiling,
 };
 pub use resolve::{Plan, Source};
 pub use selection::{AlphaMode, Area, ColorMatch, Edges, Padding, Selection, SelectionResult};

@@ -344,6 +344,15 @@ pub const MAX_CROP_ENLARGEMENT: u32 = 4;
 /// Tiles of one canvas: 8 x 8 of 1024 pixels are 64 megapixels, the largest source.
 pub const MAX_TILES: usize = 64;
 
+/// Passes of one generation, tiles times pictures: each takes as long as a picture.
+pub const MAX_PASSES: u32 = MAX_TILES as u32;
+
+/// Fewest pixels that neighbouring tiles share when somebody says how many.
+pub const MIN_TILE_OVERLAP_PX: u32 = 16;
+
+/// Most pixels that neighbouring tiles share; it is cut to half a tile.
+pub const MAX_TILE_OVERLAP_PX: u32 = 512;
+
 /// Bytes of an embedded ICC profile; printers' profiles with large tables have 1 to 3 MiB.
 pub const MAX_ICC_BYTES: usize = 4 * 1024 * 1024;
 
@@ -374,4 +383,5 @@ const _: () = assert!(MAX_QUEUED_GENERATIONS < ACTOR_MAILBOX);
 const _: () = assert!((MAX_NUM_INFERENCE_STEPS + 8) * MAX_NUM_IMAGES + 80 < MAX_KEPT_EVENTS as u32);
 const _: () = assert!(MAX_SOURCE_PIXELS * 3 <= MAX_HELD_SOURCE_BYTES);
 const _: () = assert!(MAX_EDGE_PX.is_multiple_of(SIZE_MULTIPLE_PX));
+const _: () = assert!(MAX_NUM_IMAGES <= MAX_PASSES);
 const _: () = assert!(MAX_PADDING_PX < MAX_EDGE_PX && MAX_INLINE_ICC_BYTES <= MAX_ICC_BYTES);

@@ -79,6 +79,13 @@ pub struct PreviewPolicy {
     pub every_n_steps: u32,
 }
 
+/// How a whole canvas is cut into tiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tiling {
+    /// Pixels that neighbouring tiles share; `None`: an eighth of a tile's shorter side.
+    pub overlap_px: Option<u32>,
+}
+
 /// Which picture to make. Two requests with equal content make the same picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerationRequest {
@@ -95,6 +102,9 @@ pub struct GenerationRequest {
     /// What of the picture the edit changes; `None`: everything.
     #[serde(default)]
     pub selection: Option<Selection>,
+    /// Edits the whole canvas in tiles at its own scale; `None`: scaled to what suits the model.
+    #[serde(default)]
+    pub tiling: Option<Tiling>,
     /// Width of the result in pixels.
     pub width: Option<u32>,
     /// Height of the result in pixels.

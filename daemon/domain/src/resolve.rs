@@ -4,7 +4,7 @@ mod sizes;
 
 use serde::{Deserialize, Serialize};
 
-use crate::crop::Crop;
+use crate::crop::{Crop, TilePlan};
 use crate::engine::DenoiseSpec;
 use crate::limits::{
     MAX_GUIDANCE_SCALE, MAX_LORA_NAME_BYTES, MAX_LORA_WEIGHT, MAX_LORAS, MAX_NUM_IMAGES, MAX_NUM_INFERENCE_STEPS,
@@ -54,6 +54,9 @@ pub struct Plan {
     /// What the model sees of the source; `None`: all of it. There exactly when `selection` is.
     #[serde(default)]
     pub crop: Option<Rect>,
+    /// The tiles of a canvas that is edited in them; `None`: it is not.
+    #[serde(default)]
+    pub tiles: Option<TilePlan>,
     /// Size at which the model works, multiples of 16.
     pub working: Size,
     /// Size of the result.
@@ -90,13 +93,28 @@ impl Plan {
         self.num_images == 0
     }
 
+    /// Tiles of a picture; 1 when it is not made in tiles.
+    pub fn tiles_per_image(&self) -> u32 {
+        self.tiles.as_ref().map_or(1, |tiles| u32::try_from(tiles.len()).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// How often the denoiser draws: pass `i` is tile `i % tiles_per_image()` of picture `i / tiles_per_image()`.
+    pub fn passes(&self) -> u32 {
+        self.num_images.saturating_mul(self.tiles_per_image())
+    }
+
+    /// Picture and tile of a pass.
+    pub fn pass(&self, pass: u32) -> (u32, u32) {
+        (pass / self.tiles_per_image(), pass % self.tiles_per_image())
+    }
+
     /// Seed of picture `index`: alone it gives the same picture to the bit.
     pub fn seed_of(&self, index: u32) -> u64 {
         let listed = usize::try_from(index).ok().and_then(|index| self.seeds.get(index));
         listed.copied().unwrap_or_else(|| self.seed.wrapping_add(u64::from(index)))
     }
 
-    /// The denoiser's part of the plan for picture `index`, without the files of its LoRAs.
+    /// The denoiser's part of the plan for picture `index`, of which all tiles have the same noise, without the files of its LoRAs.
     pub fn denoise_spec(&self, index: u32) -> DenoiseSpec {
         DenoiseSpec {
             size: self.working,
@@ -106,6 +124,7 @@ impl Plan {
             guidance: self.guidance,
             edit: self.mode == Mode::Edit,
             loras: Vec::new(),
+            mask: None,
         }
     }
 }
@@ -151,9 +170,11 @@ fn settle(
     let asked_images = check.pictures(request);
     let num_images = if drawn_seed.is_some() { asked_images } else { 0 };
     let source = source.filter(|_| mode == Mode::Edit);
-    let (crop, output) = match &request.selection {
-        Some(selection) => check.selection(request, selection, model, (mode, source)),
-        None => {
+    let tiles = request.tiling.and_then(|tiling| check.tiles(request, tiling, model, (mode, source)));
+    let (crop, output) = match (&request.selection, &tiles) {
+        (Some(selection), _) => check.selection(request, selection, model, (mode, source)),
+        (None, Some(tiles)) => (Crop { rect: Rect::of(tiles.canvas), working: tiles.working }, tiles.canvas),
+        (None, None) => {
             let (working, output) = check.sizes(request, model, source.map(|source| source.size));
             (Crop { rect: Rect::of(output), working }, output)
         }
@@ -170,6 +191,7 @@ fn settle(
         seeds: request.seeds.clone(),
         selection: request.selection,
         crop: request.selection.map(|_| crop.rect),
+        tiles,
         working: crop.working,
         output,
         steps,

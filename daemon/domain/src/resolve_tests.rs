@@ -32,6 +32,7 @@ fn request() -> GenerationRequest {
         negative_prompt: String::new(),
         image: None,
         selection: None,
+        tiling: None,
         width: None,
         height: None,
         num_inference_steps: None,

@@ -155,14 +155,16 @@ impl SessionEdit {
         let text = |new: String, old: String| if new.is_empty() { old } else { new };
         // A size is that of a whole picture, so that a selection takes its place and the other way round.
         let sized = new.width.is_some() || new.height.is_some();
-        let old_size = if new.selection.is_some() { (None, None) } else { (old.width, old.height) };
+        let part = new.selection.is_some() || new.tiling.is_some();
+        let old_size = if part { (None, None) } else { (old.width, old.height) };
         GenerationRequest {
             mode: old.mode,
             model: new.model.or(old.model),
             prompt: text(new.prompt, old.prompt),
             negative_prompt: text(new.negative_prompt, old.negative_prompt),
             image: old.image,
-            selection: new.selection.or(old.selection.filter(|_| !sized)),
+            selection: new.selection.or(old.selection.filter(|_| !sized && new.tiling.is_none())),
+            tiling: new.tiling.or(old.tiling.filter(|_| !sized && new.selection.is_none())),
             width: new.width.or(old_size.0),
             height: new.height.or(old_size.1),
             num_inference_steps: new.num_inference_steps.or(if new.sigmas.is_empty() {

@@ -12,6 +12,8 @@ mod managed;
 mod provenance;
 #[path = "cli/secrets.rs"]
 mod secrets;
+#[path = "cli/selection.rs"]
+mod selection;
 #[path = "cli/service.rs"]
 mod service;
 #[path = "cli/sessions.rs"]

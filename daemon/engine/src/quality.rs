@@ -177,6 +177,7 @@ fn denoise(
         guidance: info.guidance,
         edit: false,
         loras: Vec::new(),
+        mask: None,
     };
     let mut state = denoiser.begin(&spec, embeds, None)?;
     while state.done() < state.total() {

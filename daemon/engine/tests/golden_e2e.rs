@@ -101,6 +101,7 @@ fn request(reference: &Reference, check: &Check<'_>, scale: u32) -> Result<Reque
         guidance,
         edit,
         loras: Vec::new(),
+        mask: None,
     };
     Ok(Request { encode, denoise })
 }

@@ -109,6 +109,7 @@ impl Stages {
             guidance: None,
             edit,
             loras: Vec::new(),
+            mask: None,
         };
         let mut state = self.denoiser.begin(&spec, &embeds, source.as_ref()).map_err(text)?;
         let noise = apart(&stored["noise"], state.latents().tensor());

@@ -119,6 +119,7 @@ fn spec(loras: Vec<LoraSource>) -> DenoiseSpec {
         guidance: None,
         edit: false,
         loras,
+        mask: None,
     }
 }
 

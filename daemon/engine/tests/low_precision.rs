@@ -84,6 +84,7 @@ impl Stages {
             guidance: None,
             edit,
             loras: Vec::new(),
+            mask: None,
         };
         let mut state = self.denoiser.begin(&spec, &embeds, source.as_ref()).expect("noise");
         while state.done() < state.total() {

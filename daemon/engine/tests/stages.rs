@@ -51,7 +51,16 @@ fn engine() -> DreamLiteEngine {
 }
 
 fn spec(seed: u64, steps: u32) -> DenoiseSpec {
-    DenoiseSpec { size: SIZE, steps, sigmas: Vec::new(), seed, guidance: None, edit: false, loras: Vec::new() }
+    DenoiseSpec {
+        size: SIZE,
+        steps,
+        sigmas: Vec::new(),
+        seed,
+        guidance: None,
+        edit: false,
+        loras: Vec::new(),
+        mask: None,
+    }
 }
 
 /// A denoiser with prompt embeddings that stand for some prompt.

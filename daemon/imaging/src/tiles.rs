@@ -22,24 +22,34 @@ pub fn blend_tiles(plan: &TilePlan, pictures: &[RgbImage]) -> Result<Patch, Erro
     let down = weights(&plan.rows, plan.tile.height, canvas.height);
     let stride = canvas.width as usize * 3;
     let mut rgb = vec![0_u16; stride * canvas.height as usize];
-    // Rows of tiles overlap; a band of sums is as high as the canvas only when there is one row.
-    let mut sums = vec![0_u64; stride * canvas.height as usize];
-    for (index, picture) in pictures.iter().enumerate() {
-        let (column, row) = (index % plan.columns.len(), index / plan.columns.len());
-        let fine = resample::fine(picture, plan.tile);
-        let left = plan.columns[column] as usize * 3;
-        for (y, line) in fine.chunks_exact(plan.tile.width as usize * 3).enumerate() {
-            let at = (plan.rows[row] as usize + y) * stride + left;
-            let vertical = u64::from(down[row][y]);
-            let pixels = sums[at..at + line.len()].chunks_exact_mut(3).zip(line.chunks_exact(3));
+    let whole = u64::from(WHOLE) * u64::from(WHOLE);
+    // Tiles are scaled when their first line comes and dropped after their last; sums are held for one line.
+    let mut fine: Vec<Option<Vec<u16>>> = vec![None; pictures.len()];
+    let mut sums = vec![0_u64; stride];
+    for (y, out) in rgb.chunks_exact_mut(stride).enumerate() {
+        sums.fill(0);
+        for (index, picture) in pictures.iter().enumerate() {
+            let (column, row) = (index % plan.columns.len(), index / plan.columns.len());
+            let line = match y.checked_sub(plan.rows[row] as usize) {
+                Some(line) if line < plan.tile.height as usize => line,
+                _ => {
+                    fine[index] = None;
+                    continue;
+                }
+            };
+            let tile = fine[index].get_or_insert_with(|| resample::fine(picture, plan.tile));
+            let length = plan.tile.width as usize * 3;
+            let left = plan.columns[column] as usize * 3;
+            let vertical = u64::from(down[row][line]);
+            let values = tile[line * length..(line + 1) * length].chunks_exact(3);
+            let pixels = sums[left..left + length].chunks_exact_mut(3).zip(values);
             for ((sums, values), &horizontal) in pixels.zip(&across[column]) {
                 let weight = vertical * u64::from(horizontal);
                 sums.iter_mut().zip(values).for_each(|(sum, &v)| *sum += weight * u64::from(v));
             }
         }
+        out.iter_mut().zip(&sums).for_each(|(value, &sum)| *value = ((sum + whole / 2) / whole) as u16);
     }
-    let whole = u64::from(WHOLE) * u64::from(WHOLE);
-    rgb.iter_mut().zip(&sums).for_each(|(value, &sum)| *value = ((sum + whole / 2) / whole) as u16);
     Ok(Patch::from_parts(Rect::of(canvas), rgb))
 }
 

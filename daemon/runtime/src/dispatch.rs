@@ -34,6 +34,8 @@ pub(crate) struct Source {
     pub(crate) picture: RgbImage,
     /// What the result is put into; present exactly when there is a selection.
     pub(crate) edited: Option<Arc<Edited>>,
+    /// What the denoiser may redraw, see `DenoiseSpec`.
+    pub(crate) mask: Option<Arc<[f32]>>,
     /// The files that it was read from, that of the picture first. Holding them keeps them in memory.
     pub(crate) blobs: Vec<SourceBlob>,
 }
@@ -300,7 +302,7 @@ impl<E: Engine> Dispatcher<E> {
             Report::Vae(mut done) => {
                 if let (Some(job), Some(output)) = (self.jobs.get_mut(&done.key), done.output.take()) {
                     match output {
-                        VaeOutput::Latents(latents, _) => job.image_latents = Some(latents),
+                        VaeOutput::Latents(latents, _) => job.image_latents = latents,
                         VaeOutput::Picture(picture) => job.decoded(done.work, picture),
                     }
                 }

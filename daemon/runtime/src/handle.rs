@@ -20,7 +20,8 @@ use easel_domain::engine::Interrupt;
 use easel_domain::event::{CancelOutcome, Snapshot, State};
 use easel_domain::session::Origin;
 use easel_domain::{
-    BlobHash, Error, GenerationId, GenerationRequest, LoraSource, ModelInfo, Reason, RequestId, RunPolicy, resolve,
+    BlobHash, Error, GenerationId, GenerationRequest, LoraSource, ModelInfo, RawLayout, Reason, RequestId, RunPolicy,
+    resolve,
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -204,6 +205,20 @@ impl Runtime {
         let hash = hash?;
         self.0.blobs.put(hash, bytes).await?;
         Ok(hash)
+    }
+
+    /// Stores raw pixels as a file that holds the same samples. `icc`: their profile, empty for sRGB; `field`: what errors call them.
+    /// Fails with `InvalidImage`, `ImageTooLarge`, `InvalidRequest` or `StoreFull`.
+    pub async fn put_raw(
+        &self,
+        pixels: Arc<[u8]>,
+        layout: RawLayout,
+        icc: Vec<u8>,
+        field: String,
+    ) -> Result<BlobHash, Error> {
+        let made = move || pixels::file_of_raw(&pixels, &layout, &icc, &field);
+        let file = self.0.pool.run(made).await.0?;
+        self.put_blob(file.into()).await
     }
 
     /// A blob with its content. Fails with `BlobNotFound`.

@@ -1,6 +1,7 @@
 //! The pixel pool: decoding, resizing and encoding of pictures, on a few blocking threads beside the actors.
 
 mod finish;
+mod raw;
 mod selection;
 
 use std::sync::Arc;
@@ -8,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use easel_domain::event::{EncodedImage, Preview};
 use easel_domain::session::Difference;
-use easel_domain::{BlobHash, Error, PreviewPolicy, Reason, RgbImage, Size, limits};
+use easel_domain::{BlobHash, Error, PreviewPolicy, Reason, Rect, RgbImage, Size, limits};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 pub(crate) use finish::Finish;
+pub(crate) use raw::file_of_raw;
 pub(crate) use selection::Edited;
 
 /// A bounded share of the blocking threads. Clones are the same pool.
@@ -73,6 +75,18 @@ pub(crate) fn probe(bytes: &[u8]) -> Result<Size, Error> {
 /// A picture from its file, with errors that name the field of the request.
 pub(crate) fn load(bytes: &[u8]) -> Result<RgbImage, Error> {
     easel_imaging::load(bytes).map_err(|error| at("spec.image", error))
+}
+
+/// A part of a picture. Fails with `Internal` when it reaches over the picture.
+pub(crate) fn part(picture: &RgbImage, part: Rect) -> Result<RgbImage, Error> {
+    if part.is_empty() || !Rect::of(picture.size()).contains(part) {
+        return Err(Error::new(Reason::Internal, format!("{part} is no part of a picture of {}", picture.size())));
+    }
+    let (stride, width) = (picture.width() as usize * 3, part.width as usize * 3);
+    let rows = picture.pixels().chunks_exact(stride).skip(part.y as usize).take(part.height as usize);
+    let left = part.x as usize * 3;
+    let pixels: Vec<u8> = rows.flat_map(|row| &row[left..left + width]).copied().collect();
+    RgbImage::new(part.width, part.height, pixels)
 }
 
 /// A caller's mistake, named by the field.

@@ -40,10 +40,15 @@ pub(crate) fn settle(
     (version, default): (&str, bool),
 ) -> Result<(), Error> {
     plan.provenance = request.provenance.unwrap_or(default);
-    if !plan.provenance || easel_imaging::fits_a_file(&longest(plan, model, version)?) {
+    // They have no words for tiles: a picture that was made in them could not be made again from its file.
+    let tiled = plan.tiles.is_some();
+    if !plan.provenance || !tiled && easel_imaging::fits_a_file(&longest(plan, model, version)?) {
         return Ok(());
     }
-    let what = "are too long to be kept in a file: shorten the prompts";
+    let what = match tiled {
+        true => "do not tell of tiles yet: leave `whole_canvas` out",
+        false => "are too long to be kept in a file: shorten the prompts",
+    };
     if request.provenance.is_some() {
         let description = format!("the parameters {what}, or turn it off");
         let violation = FieldViolation { field: "spec.provenance".to_owned(), description };

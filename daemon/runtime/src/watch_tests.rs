@@ -18,6 +18,7 @@ fn snapshot(sequence: u64, state: State) -> Snapshot {
         seed: 1,
         selection: None,
         crop: None,
+        tiles: None,
         working: size,
         output: size,
         steps: 1,

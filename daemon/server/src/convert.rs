@@ -10,6 +10,7 @@ pub(crate) mod image;
 pub(crate) mod list;
 pub(crate) mod model;
 pub(crate) mod names;
+mod raw;
 pub(crate) mod request;
 mod selection;
 pub(crate) mod session;

@@ -50,7 +50,7 @@ pub use discovery::Discovery;
 pub use error::{Error, FieldViolation, Problem, Resource, reason};
 pub use event::{Ended, Event, EventKind, Succeeded};
 pub use replay::ReplayFile;
-pub use request::{GenerationBuilder, Previews};
+pub use request::{GenerationBuilder, Previews, rectangle};
 pub use session::edit;
 pub use stream::GenerationStream;
 pub use viewer::{Editor, SessionStream};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use easel_proto::v1::{self, image_source::Source};
+use easel_proto::v1::{self, image_source::Source, selection::Area};
 
 use crate::client::required;
 use crate::{Easel, Error, GenerationStream};
@@ -39,12 +39,13 @@ pub struct GenerationBuilder {
     spec: v1::GenerationSpec,
     policy: v1::RunPolicy,
     source: Option<Vec<u8>>,
+    mask: Option<Vec<u8>>,
 }
 
 impl GenerationBuilder {
     pub(crate) fn new(client: Easel, mode: v1::Mode, prompt: String, source: Option<Vec<u8>>) -> Self {
         let spec = v1::GenerationSpec { mode: mode.into(), prompt, ..Default::default() };
-        Self { client, spec, policy: v1::RunPolicy::default(), source }
+        Self { client, spec, policy: v1::RunPolicy::default(), source, mask: None }
     }
 
     /// Model by its name; default: the daemon's default model.
@@ -100,6 +101,20 @@ impl GenerationBuilder {
     pub fn uploaded_lora(mut self, sha256: impl Into<String>, weight: f32) -> Self {
         let source = Some(v1::lora::Source::Sha256(sha256.into()));
         self.spec.loras.push(v1::Lora { source, weight: Some(weight) });
+        self
+    }
+
+    /// What of the picture the edit changes; outside of it every pixel keeps its bits. [`rectangle`](crate::rectangle)
+    /// makes the simplest one, [`mask`](Self::mask) brings a mask. The answer's `changed` is the rectangle to update.
+    pub fn selection(mut self, selection: v1::Selection) -> Self {
+        self.spec.selection = Some(selection);
+        self
+    }
+
+    /// The mask of a [`selection`](Self::selection) that has none yet: the bytes of a grey picture, white where the edit may change
+    /// something.
+    pub fn mask(mut self, picture: impl Into<Vec<u8>>) -> Self {
+        self.mask = Some(picture.into());
         self
     }
 
@@ -208,15 +223,34 @@ impl GenerationBuilder {
 
     async fn ready(mut self) -> Result<(Easel, v1::GenerationSpec, v1::RunPolicy), Error> {
         if let Some(bytes) = self.source.take() {
-            let source = match bytes.len() <= INLINE_BYTES {
-                true => Source::Inline(bytes.into()),
-                false => Source::Sha256(self.client.upload(&bytes).await?),
+            self.spec.image = Some(sent(&self.client, bytes).await?);
+        }
+        if let Some(bytes) = self.mask.take() {
+            let selection = self.spec.selection.get_or_insert_default();
+            let offset = match selection.area.take() {
+                Some(Area::Mask(mask)) => mask.offset,
+                _ => None,
             };
-            self.spec.image = Some(v1::ImageSource { source: Some(source) });
+            let image = Some(sent(&self.client, bytes).await?);
+            selection.area = Some(Area::Mask(v1::SelectionMask { image, offset }));
         }
         name_request(&mut self.policy);
         Ok((self.client, self.spec, self.policy))
     }
+}
+
+/// A picture that a request needs: along with it, or uploaded before.
+async fn sent(client: &Easel, bytes: Vec<u8>) -> Result<v1::ImageSource, Error> {
+    let source = match bytes.len() <= INLINE_BYTES {
+        true => Source::Inline(bytes.into()),
+        false => Source::Sha256(client.upload(&bytes).await?),
+    };
+    Ok(v1::ImageSource { source: Some(source) })
+}
+
+/// A selection of a rectangle, everything else as it is by default.
+pub fn rectangle(x: u32, y: u32, width: u32, height: u32) -> v1::Selection {
+    v1::Selection { area: Some(Area::Rectangle(v1::PixelRect { x, y, width, height })), ..Default::default() }
 }
 
 /// Gives a request an id, unless it has one: under the same id it can be asked again without being made twice.

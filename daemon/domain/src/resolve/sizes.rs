@@ -1,8 +1,11 @@
 //! Which sizes a plan has: what the model sees of a source, at which size it works, and how large the result is.
 
-use crate::crop::{Crop, WorkingLimits, crop_for};
-use crate::limits::{MAX_EDGE_PX, MAX_OUTPUT_PIXELS, SIZE_MULTIPLE_PX, WEBP_MAX_EDGE_PX};
-use crate::{Area, GenerationRequest, ImageFormat, Mode, ModelInfo, Rect, Selection, SelectionResult, Size};
+use crate::crop::{Crop, TilePlan, WorkingLimits, crop_for, tiles_for};
+use crate::limits::{
+    MAX_EDGE_PX, MAX_OUTPUT_PIXELS, MAX_PASSES, MAX_TILE_OVERLAP_PX, MIN_TILE_OVERLAP_PX, SIZE_MULTIPLE_PX,
+    WEBP_MAX_EDGE_PX,
+};
+use crate::{Area, GenerationRequest, ImageFormat, Mode, ModelInfo, Rect, Selection, SelectionResult, Size, Tiling};
 
 use super::{Check, Source};
 
@@ -33,9 +36,8 @@ impl Check {
             self.wrong("spec.selection.rectangle", format!("{rect} reaches beyond the canvas of {canvas}"));
             return nothing;
         }
-        if request.output_format == ImageFormat::WebP && !layer && canvas.width.max(canvas.height) > WEBP_MAX_EDGE_PX {
-            let text = format!("WebP ends at {WEBP_MAX_EDGE_PX} pixels, the canvas has {canvas}: choose PNG or TIFF");
-            self.wrong("spec.output_format", text);
+        if !layer {
+            self.fits_format(request, canvas);
         }
         let crop = selected.and_then(|bounds| {
             Some((bounds, crop_for(bounds, canvas, selection.padding(), &WorkingLimits::of(model))?))
@@ -49,6 +51,52 @@ impl Check {
             self.notes.push(format!("the model works at {} on {}; the result is scaled back", crop.working, crop.rect));
         }
         (crop, if layer { bounds.size() } else { canvas })
+    }
+
+    fn fits_format(&mut self, request: &GenerationRequest, canvas: Size) {
+        if request.output_format == ImageFormat::WebP && canvas.width.max(canvas.height) > WEBP_MAX_EDGE_PX {
+            let text = format!("WebP ends at {WEBP_MAX_EDGE_PX} pixels, the canvas has {canvas}: choose PNG or TIFF");
+            self.wrong("spec.output_format", text);
+        }
+    }
+
+    /// The tiles of a canvas; `None` when it is no larger than what the model works at, and when something is wrong.
+    pub(super) fn tiles(
+        &mut self,
+        request: &GenerationRequest,
+        tiling: Tiling,
+        model: &ModelInfo,
+        (mode, source): (Mode, Option<Source>),
+    ) -> Option<TilePlan> {
+        let overlap = tiling.overlap_px.unwrap_or((model.native.width.min(model.native.height) / 8).max(1));
+        if tiling.overlap_px.is_some() {
+            self.range("spec.tile_overlap_px", overlap, MIN_TILE_OVERLAP_PX, MAX_TILE_OVERLAP_PX);
+        }
+        if mode == Mode::Generate {
+            self.wrong("spec.whole_canvas", "is for edits: leave it out, or give a picture");
+        }
+        if request.selection.is_some() {
+            self.wrong("spec.whole_canvas", "is set beside a selection: leave one of the two out");
+        }
+        if request.width.is_some() || request.height.is_some() {
+            self.wrong("spec.width", "is set beside tiles: the result has the size of the canvas");
+        }
+        let canvas = source?.size;
+        self.fits_format(request, canvas);
+        let tiles = tiles_for(canvas, overlap, &WorkingLimits::of(model));
+        let count = u32::try_from(tiles.len()).unwrap_or(u32::MAX);
+        if count < 2 {
+            self.notes
+                .push("the canvas is no larger than what the model works at: it is edited without tiles".to_owned());
+            return None;
+        }
+        let images = request.num_images.unwrap_or(1).max(u32::try_from(request.seeds.len()).unwrap_or(u32::MAX));
+        if count.saturating_mul(images) > MAX_PASSES {
+            let text = format!("{images} pictures of {count} tiles are more than {MAX_PASSES} passes: ask for fewer");
+            self.wrong("spec.num_images", text);
+        }
+        self.notes.push(format!("{count} tiles of {} are each worked on at {}", tiles.tile, tiles.working));
+        Some(tiles)
     }
 
     /// Working size and size of the result.

@@ -3,6 +3,7 @@
 mod access;
 #[cfg(feature = "dreamlite")]
 mod precision;
+mod selection;
 mod service;
 mod sessions;
 mod settings;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use easel_sdk::proto;
 #[cfg(feature = "dreamlite")]
 pub(crate) use precision::{PrecisionArgs, SelftestArgs};
+pub(crate) use selection::SelectionArgs;
 pub(crate) use service::{InstallArgs, ManagerName, ScopeArgs, ServiceAction};
 pub(crate) use sessions::{SessionEditArgs, SessionsAction};
 pub(crate) use settings::{ServeArgs, SettingsArgs};
@@ -27,6 +29,7 @@ const AFTER_HELP: &str = "\
 Examples:
   easel generate \"a red circle on a white background\" -o circle.png
   easel edit circle.png \"make the circle blue\" -o blue.png
+  easel edit circle.png \"make the circle blue\" --select 40,30,200,150 --feather 8 -o blue.png
   easel edit - \"make it night\" -o - < day.png > night.png
   easel serve
   easel sessions new room.png && easel sessions edit SESSION \"make the wall blue\"
@@ -300,6 +303,8 @@ pub(crate) struct EditArgs {
     pub(crate) input: PathBuf,
     /// What to change
     pub(crate) instruction: String,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
     #[command(flatten)]
     pub(crate) picture: PictureArgs,
 }

@@ -19,7 +19,18 @@ pub(crate) async fn generate(context: &Context, args: &GenerateArgs) -> Result<(
 pub(crate) async fn edit(context: &Context, args: &EditArgs) -> Result<(), Failure> {
     let files = Files::check(&args.picture, context.output.is_json())?;
     let source = read_input(&args.input)?;
-    run(context, &files, |client| with_options(client.edit(source, &args.instruction), &args.picture, &files)).await
+    let selected = args.selection.read()?;
+    let request = |client: &Easel| {
+        let mut request = client.edit(source, &args.instruction);
+        if let Some((selection, mask)) = selected {
+            request = request.selection(selection);
+            if let Some(mask) = mask {
+                request = request.mask(mask);
+            }
+        }
+        with_options(request, &args.picture, &files)
+    };
+    run(context, &files, request).await
 }
 
 async fn run(

@@ -137,6 +137,7 @@ impl Reporter {
 
     /// A result was written.
     pub(crate) fn result(&mut self, result: &proto::ResultImage, image: &proto::Image, name: &str) {
+        let changed = result.changed.map(|rect| [rect.x, rect.y, rect.width, rect.height]);
         if self.output.json {
             self.output.json(&json!({
                 "event": "result",
@@ -148,11 +149,14 @@ impl Reporter {
                 "height": image.height,
                 "size_bytes": image.size_bytes,
                 "sha256": image.sha256,
+                "changed": changed,
             }));
             return;
         }
         let target = if name == "-" { "standard output" } else { name };
-        self.say(&format!("wrote {target} ({}x{}, seed {})", image.width, image.height, result.seed));
+        let place =
+            changed.map_or_else(String::new, |[x, y, width, height]| format!(", changed {width}x{height} at {x},{y}"));
+        self.say(&format!("wrote {target} ({}x{}, seed {}{place})", image.width, image.height, result.seed));
     }
 
     /// The end of a success.

@@ -4,6 +4,8 @@
 //! The reference runs the branches of a step as one batch with padded prompts; here each runs by itself with its prompt's own
 //! length, which is the same arithmetic without the padding and can be stopped sooner.
 
+mod hold;
+
 use candle_core::{D, DType, Device, Tensor};
 use easel_domain::engine::{self, DenoiseSpec, StageControl, StageError};
 use easel_domain::{Error, Guidance, LoraSource, Pipeline, Reason, Size};
@@ -18,14 +20,15 @@ use crate::scheduler::{FlowMatchEuler, Schedule};
 use crate::unet::{Conditioning, UNet};
 use crate::vae::VaeConfig;
 use crate::values::{Latents, PromptEmbeds};
+use hold::Hold;
 
 /// The U-Net with its scheduler.
 pub struct Denoiser {
     unet: UNet,
     scheduler: FlowMatchEuler,
     pipeline: Pipeline,
-    /// Pixels along one side of a latent position.
-    scale_factor: u32,
+    /// How latents and pixels belong together.
+    vae: VaeConfig,
     /// Names the layers of the U-Net for the cache of LoRAs.
     layers: u64,
     loras: lora::Cache,
@@ -46,6 +49,8 @@ pub struct Denoising {
     adapters: Option<Adapters>,
     schedule: Schedule,
     guidance: Option<Guidance>,
+    /// What holds the latents to the source outside of a mask; `None`: nothing does.
+    hold: Option<Hold>,
     done: usize,
     latents: Tensor,
     predicted: Tensor,
@@ -71,9 +76,9 @@ impl Denoiser {
         }
         resident.set_bytes(unet.resident_bytes());
         let scheduler = FlowMatchEuler::load(checkpoint)?;
-        let (scale_factor, layers) = (vae.scale_factor(), lora::name_of(unet.targets()));
+        let layers = lora::name_of(unet.targets());
         let loras = loras.clone();
-        Ok(Self { unet, scheduler, pipeline, scale_factor, layers, loras, _resident: resident })
+        Ok(Self { unet, scheduler, pipeline, vae, layers, loras, _resident: resident })
     }
 
     /// Its network.
@@ -123,7 +128,24 @@ impl Denoiser {
             branches.push(Branch { conditioning: self.unet.condition(&prompt, None, &time_ids, &mut pass)?, right });
         }
         let (predicted, noise_pred) = (noise.clone(), noise.clone());
-        Ok(Denoising { branches, adapters, schedule, guidance, done: 0, latents: noise, predicted, noise_pred })
+        let hold = self.hold(spec, &noise, image_latents)?;
+        Ok(Denoising { branches, adapters, schedule, guidance, hold, done: 0, latents: noise, predicted, noise_pred })
+    }
+
+    fn hold(&self, spec: &DenoiseSpec, noise: &Tensor, image_latents: Option<&Latents>) -> Result<Option<Hold>> {
+        let Some(mask) = &spec.mask else { return Ok(None) };
+        let Some(image) = image_latents.filter(|_| spec.edit) else {
+            return Err(Error::new(Reason::Internal, "a mask without a source to hold the latents to").into());
+        };
+        // The inverse of what the decoder does with the latents of a result.
+        let shift = self.vae.shift_factor.unwrap_or(0.0);
+        let image = self.fitting(image, noise)?.affine(self.vae.scaling_factor, -shift * self.vae.scaling_factor)?;
+        Ok(Some(Hold::new((mask, spec.size, self.scale_factor()), image, noise.clone())?))
+    }
+
+    /// Pixels along one side of a latent position.
+    fn scale_factor(&self) -> u32 {
+        self.vae.scale_factor()
     }
 
     /// What the LoRAs of a picture add together; `None` when there are none.
@@ -142,9 +164,9 @@ impl Denoiser {
     }
 
     fn latent_size(&self, size: Size) -> Result<Size> {
-        let latent = Size { width: size.width / self.scale_factor, height: size.height / self.scale_factor };
+        let latent = Size { width: size.width / self.scale_factor(), height: size.height / self.scale_factor() };
         if latent.width == 0 || latent.height == 0 {
-            let what = format!("{size} is smaller than one latent position of {0}x{0} pixels", self.scale_factor);
+            let what = format!("{size} is smaller than one latent position of {0}x{0} pixels", self.scale_factor());
             return Err(Error::field(Reason::InvalidRequest, "spec.width", what).into());
         }
         Ok(latent)
@@ -210,9 +232,13 @@ impl engine::Denoiser for Denoiser {
         if !latents.sum_all().and_then(|sum| sum.to_scalar::<f32>()).map_err(EngineError::from)?.is_finite() {
             return Err(EngineError::NotFinite("the latents").into());
         }
-        state.predicted = state.schedule.clean(state.done, &noise_pred, &state.latents)?;
+        let predicted = state.schedule.clean(state.done, &noise_pred, &state.latents)?;
+        (state.latents, state.predicted) = match &state.hold {
+            // The last noise level is 0: there the source itself stands outside of the mask.
+            Some(hold) => (hold.apply(&latents, state.schedule.sigmas[state.done + 1])?, hold.apply(&predicted, 0.0)?),
+            None => (latents, predicted),
+        };
         state.noise_pred = noise_pred;
-        state.latents = latents;
         state.done += 1;
         Ok(())
     }
@@ -246,7 +272,8 @@ impl engine::Denoising for Denoising {
             self.branches.iter().map(|branch| &branch.right).chain([&self.latents, &self.predicted, &self.noise_pred]);
         let tensors: u64 = tensors.map(|tensor| 4 * tensor.elem_count() as u64).sum();
         let adapters = self.adapters.as_ref().map_or(0, Adapters::size_bytes);
-        adapters + tensors + self.branches.iter().map(|branch| branch.conditioning.size_bytes()).sum::<u64>()
+        let hold = self.hold.as_ref().map_or(0, Hold::size_bytes);
+        adapters + hold + tensors + self.branches.iter().map(|branch| branch.conditioning.size_bytes()).sum::<u64>()
     }
 
     fn sigmas(&self) -> &[f32] {

@@ -5,9 +5,10 @@ use std::marker::PhantomData;
 use easel_domain::engine::{
     DenoiseSpec, Denoiser, Denoising, EncodeSpec, Encoder, Engine, StageControl, StageError, StageValue, Vae,
 };
-use easel_domain::{Error, PreviewKind, Reason, Reused, RgbImage, Size};
+use easel_domain::{Error, PreviewKind, Reason, Rect, Reused, RgbImage, Size};
 
 use super::worker::{Finished, Report};
+use crate::pixels;
 use crate::scheduler::{ActorKind, Outcome};
 
 /// A kind of actor for an engine.
@@ -147,13 +148,26 @@ impl<E: Engine> Kind<E> for DenoiserKind<E> {
 }
 
 pub(crate) enum VaeTask<L> {
-    Encode { image: RgbImage, size: Size },
-    Decode { latents: L },
-    Preview { latents: L, kind: PreviewKind },
+    /// The source as a whole, or each of its parts.
+    Encode {
+        image: RgbImage,
+        parts: Vec<Rect>,
+        size: Size,
+    },
+    /// `part`: what comes out is a part of a picture, which may be of one colour.
+    Decode {
+        latents: L,
+        part: bool,
+    },
+    Preview {
+        latents: L,
+        kind: PreviewKind,
+    },
 }
 
 pub(crate) enum VaeOutput<L> {
-    Latents(L, Reused),
+    /// Of the source or of each of its parts.
+    Latents(Vec<L>, Reused),
     Picture(RgbImage),
 }
 
@@ -177,13 +191,21 @@ impl<E: Engine> Kind<E> for VaeKind<E> {
     ) -> Result<VaeOutput<E::Latents>, StageError> {
         control.checkpoint()?;
         Ok(match task {
-            VaeTask::Encode { image, size } => {
+            VaeTask::Encode { image, parts, size } if parts.is_empty() => {
                 let (latents, reused) = network.encode(&image, size, control)?;
-                VaeOutput::Latents(latents, reused)
+                VaeOutput::Latents(vec![latents], reused)
             }
-            VaeTask::Decode { latents } => {
+            VaeTask::Encode { image, parts, size } => {
+                let mut all = Vec::with_capacity(parts.len());
+                for part in parts {
+                    control.checkpoint()?;
+                    all.push(network.encode(&pixels::part(&image, part)?, size, control)?.0);
+                }
+                VaeOutput::Latents(all, Reused::Nothing)
+            }
+            VaeTask::Decode { latents, part } => {
                 let picture = network.decode(&latents, control)?;
-                if is_of_one_colour(&picture) {
+                if !part && is_of_one_colour(&picture) {
                     let message = "the picture has one colour only, which is what a broken device makes";
                     return Err(Error::new(Reason::EngineFault, message).into());
                 }
@@ -200,7 +222,10 @@ impl<E: Engine> Kind<E> for VaeKind<E> {
 
     fn outcome(output: &VaeOutput<E::Latents>) -> Outcome {
         match output {
-            VaeOutput::Latents(latents, reused) => Outcome::Value { bytes: latents.size_bytes(), reused: *reused },
+            VaeOutput::Latents(latents, reused) => {
+                let bytes = latents.iter().map(StageValue::size_bytes).sum();
+                Outcome::Value { bytes, reused: *reused }
+            }
             VaeOutput::Picture(picture) => {
                 Outcome::Value { bytes: picture.pixels().len() as u64, reused: Reused::Nothing }
             }

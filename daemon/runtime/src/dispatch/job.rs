@@ -30,12 +30,15 @@ pub(super) struct Job<E: Engine> {
     pub(super) loras: Vec<LoraSource>,
     /// The canvas of a selection, to the end.
     pub(super) edited: Option<Arc<Edited>>,
+    /// What the denoiser may redraw.
+    mask: Option<Arc<[f32]>>,
     /// The files of the source, that of the picture first; they are kept in memory.
     blobs: Vec<SourceBlob>,
     /// Counts the runs of the generation, this one included.
     pub(super) run: u32,
     pub(super) embeds: Option<E::PromptEmbeds>,
-    pub(super) image_latents: Option<E::Latents>,
+    /// Of the source, or of each of its tiles.
+    pub(super) image_latents: Vec<E::Latents>,
     /// Between two steps; while a step runs it is with the denoiser.
     denoising: Option<DenoisingOf<E>>,
     /// Denoised pictures that wait for the VAE.
@@ -54,8 +57,9 @@ impl<E: Engine> Job<E> {
         (previews, run): (Option<PreviewPolicy>, u32),
         source: Option<Source>,
     ) -> Self {
-        let (source, edited, blobs) =
-            source.map_or((None, None, Vec::new()), |source| (Some(source.picture), source.edited, source.blobs));
+        let (source, edited, mask, blobs) = source.map_or((None, None, None, Vec::new()), |source| {
+            (Some(source.picture), source.edited, source.mask, source.blobs)
+        });
         Self {
             hub,
             stop,
@@ -65,10 +69,11 @@ impl<E: Engine> Job<E> {
             source,
             loras: Vec::new(),
             edited,
+            mask,
             blobs,
             run,
             embeds: None,
-            image_latents: None,
+            image_latents: Vec::new(),
             denoising: None,
             latents: HashMap::new(),
             pictures: HashMap::new(),
@@ -96,9 +101,13 @@ impl<E: Engine> Job<E> {
     pub(super) fn denoiser_task(&mut self, image: u32, preview: bool) -> Option<DenoiserTask<E>> {
         Some(DenoiserTask {
             state: self.denoising.take(),
-            spec: DenoiseSpec { loras: self.loras.clone(), ..self.plan.denoise_spec(image) },
+            spec: DenoiseSpec {
+                loras: self.loras.clone(),
+                mask: self.mask.clone(),
+                ..self.plan.denoise_spec(self.plan.pass(image).0)
+            },
             prompt_embeds: self.embeds.clone()?,
-            image_latents: self.image_latents.clone(),
+            image_latents: self.image_latents.get(self.plan.pass(image).1 as usize).cloned(),
             preview,
         })
     }
@@ -106,8 +115,14 @@ impl<E: Engine> Job<E> {
     /// `None` when a value that the work needs is not there.
     pub(super) fn vae_task(&mut self, work: Work) -> Option<VaeTask<E::Latents>> {
         Some(match work {
-            Work::EncodeImage => VaeTask::Encode { image: self.source.clone()?, size: self.plan.working },
-            Work::Decode { image } => VaeTask::Decode { latents: self.latents.remove(&image)? },
+            Work::EncodeImage => {
+                let parts = self.plan.tiles.as_ref().map_or_else(Vec::new, |tiles| tiles.rects().collect());
+                VaeTask::Encode { image: self.source.clone()?, parts, size: self.plan.working }
+            }
+            Work::Decode { image } => {
+                let part = self.plan.tiles.is_some() || self.plan.selection.is_some();
+                VaeTask::Decode { latents: self.latents.remove(&image)?, part }
+            }
             Work::Preview { kind, .. } => VaeTask::Preview { latents: self.preview.take()?, kind },
             _ => return None,
         })
@@ -129,6 +144,12 @@ impl<E: Engine> Job<E> {
             self.denoising = Some(state);
             self.preview = preview.or(self.preview.take());
         }
+    }
+
+    /// The decoded tiles of a picture, or the picture itself; `None` when one is missing.
+    pub(super) fn take_pictures(&mut self, image: u32) -> Option<Vec<RgbImage>> {
+        let tiles = self.plan.tiles_per_image();
+        (image * tiles..(image + 1) * tiles).map(|pass| self.pictures.remove(&pass)).collect()
     }
 
     /// Takes a picture from the VAE.

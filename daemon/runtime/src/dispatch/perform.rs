@@ -35,7 +35,7 @@ impl<E: Engine> Dispatcher<E> {
             }
             Effect::DropSource { key } => self.with_job(key, |job| job.source = None),
             Effect::DropConditioning { key } => {
-                self.with_job(key, |job| (job.embeds, job.image_latents) = (None, None))
+                self.with_job(key, |job| (job.embeds, job.image_latents) = (None, Vec::new()))
             }
             Effect::Lapse { id } => {
                 if self.hubs.get(&id).is_none_or(|hub| hub.watchers() == 0) {
@@ -166,13 +166,13 @@ impl<E: Engine> Dispatcher<E> {
             (self.pool.clone(), self.reports.clone(), job.stop.clone(), Arc::clone(&job.hub));
         match work {
             Work::Finish { image } => {
-                let Some(picture) = job.pictures.remove(&image) else { return false };
+                let Some(pictures) = job.take_pictures(image) else { return false };
                 let blobs = self.blobs.clone();
                 let (plan, edited, maker) = (Arc::clone(&job.plan), job.edited.clone(), Arc::clone(&self.maker));
                 let finish = pixels::Finish { plan, image, edited, maker, stop: stop.clone() };
                 let finish = async move {
                     let start = Instant::now();
-                    let (made, waited) = pool.run(move || finish.make(&picture)).await;
+                    let (made, waited) = pool.run(move || finish.make(&pictures)).await;
                     let stored = match made {
                         Ok(mut made) => {
                             for file in std::iter::once(&mut made.image).chain(&mut made.canvas) {

@@ -170,9 +170,14 @@ impl Denoiser for DrillDenoiser {
             false => spec.sigmas.clone(),
         };
         let source = image_latents.map(|latents| latents.grid.as_ref());
+        let target = Grid::target(spec.size, prompt_embeds.hash, spec.seed, source);
+        let target = match (&spec.mask, source) {
+            (Some(mask), Some(source)) => source.mix_by(&target, mask, spec.size),
+            _ => target,
+        };
         Ok(DrillDenoising {
             noise: Grid::noise(spec.size, spec.seed),
-            target: Grid::target(spec.size, prompt_embeds.hash, spec.seed, source),
+            target,
             sigmas,
             done: 0,
             prompt: Arc::clone(&prompt_embeds.prompt),

@@ -80,6 +80,16 @@ impl Grid {
         Self { columns: self.columns, rows: self.rows, values }
     }
 
+    /// Of each cell as much of `other` as the middle pixel of the cell says.
+    pub(super) fn mix_by(&self, other: &Self, mask: &[f32], size: Size) -> Self {
+        Self::build(size, |row, column, channel| {
+            let middle = |cell: u32, length: u32| (cell * CELL_PX + CELL_PX / 2).min(length - 1) as usize;
+            let at = middle(row, size.height) * size.width as usize + middle(column, size.width);
+            let (here, there) = (self.value(row, column, channel), other.value(row, column, channel));
+            here + (there - here) * mask.get(at).copied().unwrap_or(1.0)
+        })
+    }
+
     pub(super) fn size_bytes(&self) -> u64 {
         self.values.len() as u64 * 4
     }

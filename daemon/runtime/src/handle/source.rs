@@ -62,7 +62,7 @@ impl Runtime {
     async fn whole(&self, (hash, blob): File) -> Result<Source, Error> {
         let bytes = Arc::clone(&blob);
         let (picture, _) = self.0.pool.run(move || pixels::load(&bytes)).await;
-        Ok(Source { picture: picture?, edited: None, blobs: vec![(hash, blob)] })
+        Ok(Source { picture: picture?, edited: None, mask: None, blobs: vec![(hash, blob)] })
     }
 
     /// The canvas and the mask of a selection, and the files that they were read from.
@@ -88,8 +88,9 @@ impl Runtime {
     /// What the model sees of a canvas.
     async fn cut(&self, edited: Arc<Edited>, blobs: Vec<File>, plan: &Plan) -> Result<Source, Error> {
         let crop = plan.crop.ok_or_else(super::confused)?;
-        let canvas = Arc::clone(&edited);
-        let (picture, _) = self.0.pool.run(move || canvas.view(crop)).await;
-        Ok(Source { picture: picture?, edited: Some(edited), blobs })
+        let (canvas, plan) = (Arc::clone(&edited), plan.clone());
+        let (cut, _) = self.0.pool.run(move || Ok((canvas.view(crop)?, canvas.reach(&plan)))).await;
+        let (picture, mask) = cut?;
+        Ok(Source { picture, edited: Some(edited), mask, blobs })
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use easel_domain::crop::TilePlan;
 use easel_domain::event::{EncodedImage, ResultImage};
-use easel_domain::{AlphaMode, Error, Plan, Reason, RgbImage, Selection, SelectionResult};
-use easel_imaging::{Canvas, Filter, Output, Patch, Put};
+use easel_domain::{AlphaMode, ColorMatch, Error, Plan, Reason, Rect, RgbImage, Selection, SelectionResult};
+use easel_imaging::{Canvas, Channels, Filter, Mask, Output, Patch, Put, Samples};
 
 use super::selection::Edited;
 use crate::provenance::Maker;
@@ -24,8 +25,15 @@ pub(crate) struct Finish {
 
 impl Finish {
     /// Makes the result of what was decoded. Says as well what the hash of its file is.
-    pub(crate) fn make(&self, drawn: &RgbImage) -> Result<ResultImage, Error> {
+    /// With tiles `drawn` has all of them, else one picture.
+    pub(crate) fn make(&self, drawn: &[RgbImage]) -> Result<ResultImage, Error> {
         self.check()?;
+        if let Some(tiles) = &self.plan.tiles {
+            let whole = join(tiles, drawn)?;
+            self.check()?;
+            return Ok(self.result(self.file(&whole, &self.plan)?));
+        }
+        let drawn = drawn.first().ok_or_else(|| broken("a picture is missing"))?;
         if let (Some(edited), Some(selection)) = (&self.edited, &self.plan.selection) {
             return self.put_back(drawn, edited, selection);
         }
@@ -85,6 +93,17 @@ impl Finish {
     fn check(&self) -> Result<(), Error> {
         self.stop.check().map_err(|_| Error::new(Reason::Cancelled, "the generation was told to stop"))
     }
+}
+
+/// Tiles with blended seams, as 8-bit sRGB.
+fn join(tiles: &TilePlan, drawn: &[RgbImage]) -> Result<Canvas, Error> {
+    let patch = easel_imaging::blend_tiles(tiles, drawn)?;
+    let blank = vec![0; usize::try_from(tiles.canvas.pixels() * 3).unwrap_or(usize::MAX)];
+    let mut canvas = Canvas::new(tiles.canvas, Channels::Rgb, Samples::U8(blank))?;
+    let mask = Mask::rectangle(Rect::of(tiles.canvas), tiles.canvas);
+    let put = Put { patch: &patch, mask: &mask, color_match: ColorMatch::None, alpha: AlphaMode::Keep };
+    easel_imaging::composite(&mut canvas, &put)?;
+    Ok(canvas)
 }
 
 fn broken(what: &str) -> Error {

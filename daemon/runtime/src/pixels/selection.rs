@@ -1,5 +1,7 @@
 //! What an edit of a selection changes: the canvas with its depth, alpha and profile, and the mask of what may change.
 
+use std::sync::Arc;
+
 use easel_domain::{Area, BlobHash, Class, Error, Plan, Reason, Rect, RgbImage, Selection, Size};
 use easel_imaging::{Canvas, Mask};
 
@@ -47,6 +49,12 @@ impl Edited {
     /// What the model sees of the canvas.
     pub(crate) fn view(&self, crop: Rect) -> Result<RgbImage, Error> {
         self.canvas.view(crop)
+    }
+
+    /// How much of each pixel at which the model works on the crop may be redrawn, when the denoiser is held to the source elsewhere.
+    pub(crate) fn reach(&self, plan: &Plan) -> Option<Arc<[f32]>> {
+        let crop = plan.crop.filter(|_| plan.selection.is_some_and(|selection| selection.denoise_mask))?;
+        Some(self.mask.reach(crop, plan.working).into())
     }
 
     /// What a person should know of the canvas and of what the file of the result cannot hold.

@@ -74,9 +74,9 @@ pub(crate) enum Work {
     EncodePrompt,
     /// VAE: source to image latents.
     EncodeImage,
-    /// Denoiser: one step of picture `image`; also takes a preview of it.
+    /// Denoiser: one step of pass `image` (a picture, or a tile of one, see `Plan::pass`); also takes a preview of it.
     Step { image: u32, preview: bool },
-    /// VAE: latents of picture `image` to pixels.
+    /// VAE: latents of pass `image` to pixels.
     Decode { image: u32 },
     /// VAE: the latents in the preview slot to a small picture.
     Preview { image: u32, step: u32, kind: PreviewKind },

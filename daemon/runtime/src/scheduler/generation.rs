@@ -84,19 +84,21 @@ pub(crate) struct Generation {
     pub(crate) in_flight: u32,
     pub(crate) prompt: Once,
     pub(crate) image: Once,
-    /// The picture that the denoiser is at; `num_images` when all are denoised.
+    /// The pass that the denoiser is at; `passes()` of the plan when all are denoised.
     pub(crate) denoising: u32,
     pub(crate) steps_done: u32,
     pub(crate) stepping: bool,
     /// Pictures that wait for their decoding.
     pub(crate) decodes: VecDeque<u32>,
     pub(crate) decoded: u32,
+    /// Tiles of each picture that are not decoded yet.
+    undecoded: Vec<u32>,
     pub(crate) results: Vec<Option<ResultImage>>,
     /// The preview slot holds latents after this step of this picture.
     pub(crate) preview: Option<(u32, u32)>,
     pub(crate) preview_running: bool,
     pub(crate) held: HeldBytes,
-    /// Bytes of each picture after the denoiser: latents, then pixels, then nothing.
+    /// Bytes of each pass after the denoiser: latents, then pixels, then nothing.
     pub(crate) picture_bytes: Vec<u64>,
     pub(crate) progress: Option<Progress>,
     /// Parts of the stage that runs once or decodes, as last told.
@@ -117,7 +119,7 @@ struct Timing {
 impl Generation {
     pub(crate) fn new(key: JobKey, new: NewGeneration, now: Now) -> Self {
         let NewGeneration { id, policy, plan, source_bytes, canvas_bytes, origin, peak_bytes, .. } = new;
-        let pictures = plan.num_images as usize;
+        let (pictures, passes) = (plan.num_images as usize, plan.passes() as usize);
         Self {
             key,
             id,
@@ -141,10 +143,11 @@ impl Generation {
             stepping: false,
             decodes: VecDeque::new(),
             decoded: 0,
+            undecoded: vec![plan.tiles_per_image(); pictures],
             results: vec![None; pictures],
             preview: None,
             preview_running: false,
-            picture_bytes: vec![0; pictures],
+            picture_bytes: vec![0; passes],
             held: HeldBytes { source: source_bytes, canvas: canvas_bytes, ..HeldBytes::default() },
             progress: None,
             parts: [(0, 0); STAGES.len()],
@@ -179,11 +182,11 @@ impl Generation {
 
     /// True when the denoiser can do the next step.
     pub(crate) fn can_step(&self) -> bool {
-        !self.stopping() && self.conditioned() && !self.stepping && self.denoising < self.plan.num_images
+        !self.stopping() && self.conditioned() && !self.stepping && self.denoising < self.plan.passes()
     }
 
     pub(crate) fn denoised(&self) -> bool {
-        self.denoising == self.plan.num_images
+        self.denoising == self.plan.passes()
     }
 
     pub(crate) fn finished(&self) -> bool {
@@ -195,7 +198,22 @@ impl Generation {
         self.held.sum() + self.picture_bytes.iter().sum::<u64>()
     }
 
-    /// Notes what picture `image` holds now.
+    /// Notes that a pass is decoded; gives its picture when that was the last of its tiles.
+    pub(crate) fn decoded_pass(&mut self, pass: u32) -> Option<u32> {
+        self.decoded += 1;
+        let (image, _) = self.plan.pass(pass);
+        let undone = self.undecoded.get_mut(image as usize)?;
+        *undone = undone.saturating_sub(1);
+        (*undone == 0).then_some(image)
+    }
+
+    /// Notes that a picture is a file.
+    pub(crate) fn finished_image(&mut self, image: u32) {
+        let tiles = self.plan.tiles_per_image();
+        (image * tiles..(image + 1) * tiles).for_each(|pass| self.holds(pass, 0));
+    }
+
+    /// Notes what pass `image` holds now.
     pub(crate) fn holds(&mut self, image: u32, bytes: u64) {
         if let Some(slot) = self.picture_bytes.get_mut(image as usize) {
             *slot = bytes;
@@ -206,7 +224,8 @@ impl Generation {
     pub(crate) fn previews_next_step(&self) -> bool {
         let step = self.steps_done + 1;
         let wanted = |every: u32| step.is_multiple_of(every.max(1)) && step < self.plan.steps;
-        self.policy.previews.is_some_and(|previews| wanted(previews.every_n_steps))
+        // One tile says little of the whole.
+        self.plan.tiles.is_none() && self.policy.previews.is_some_and(|previews| wanted(previews.every_n_steps))
     }
 
     /// A stage can begin or go on from now.
@@ -238,7 +257,10 @@ impl Generation {
     pub(crate) fn moved(&mut self, work: Work, done: u32, total: u32) -> Progress {
         let (stage, _) = stage_of(work);
         self.parts[index(stage)] = (done, total);
-        let progress = super::command::progress_at(work, (done, total), self.fraction());
+        let mut progress = super::command::progress_at(work, (done, total), self.fraction());
+        if matches!(work, Work::Step { .. } | Work::Decode { .. }) {
+            progress.image_index = self.plan.pass(progress.image_index).0;
+        }
         self.progress = Some(progress);
         progress
     }
@@ -263,7 +285,7 @@ impl Generation {
             }
             Once::Todo | Once::Unneeded => 0.0,
         };
-        let pictures = self.plan.num_images as f32;
+        let (pictures, passes) = (self.plan.num_images as f32, self.plan.passes() as f32);
         let denoised = self.denoising as f32 + self.steps_done as f32 / self.plan.steps.max(1) as f32;
         let finished = self.results.iter().flatten().count() as f32;
         let image = if self.image == Once::Unneeded { 0.0 } else { IMAGE };
@@ -272,7 +294,7 @@ impl Generation {
             + DENOISE * denoised
             + DECODE * self.decoded as f32
             + FINISH * finished;
-        let all = PROMPT + image + pictures * (DENOISE + DECODE + FINISH);
+        let all = PROMPT + image + passes * (DENOISE + DECODE) + pictures * FINISH;
         (done / all).clamp(0.0, 1.0).max(self.progress.map_or(0.0, |progress| progress.fraction))
     }
 

@@ -78,10 +78,12 @@ impl Core {
                 self.stepped(key, (image, preview), (done, total, latents_bytes), now, fx);
             }
             (Work::Decode { image }, Outcome::Value { bytes, .. }) => {
-                generation.decoded += 1;
+                let complete = generation.decoded_pass(image);
                 generation.holds(image, bytes);
                 Self::stage_done(generation, work, now, fx);
-                self.finish(key, image, now, fx);
+                if let Some(image) = complete {
+                    self.finish(key, image, now, fx);
+                }
             }
             (Work::Preview { image, step, .. }, Outcome::Value { .. }) => {
                 generation.ready(Stage::Preview, now);
@@ -92,7 +94,7 @@ impl Core {
                 if let Some(slot) = generation.results.get_mut(image as usize) {
                     *slot = Some(*picture);
                 }
-                generation.holds(image, 0);
+                generation.finished_image(image);
                 Self::stage_done(generation, work, now, fx);
             }
             (work, outcome) => tracing::error!(?work, ?outcome, "work came back with something that it does not make"),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use easel_domain::session::Origin;
-use easel_domain::{GenerationId, Priority, Reason};
+use easel_domain::session::{Draft, Origin};
+use easel_domain::{Area, GenerationId, Priority, Reason, Selection};
 
 use super::tests::{accept, at, bytes, config, edit, open, origin, reason, request, session, success, write};
 use super::*;
@@ -50,6 +50,27 @@ fn a_picture_that_two_sessions_share_stays_with_the_other() {
     assert!(store.delete_session(&one.id).expect("deleted").blobs.is_empty());
     assert!(store.blob(bytes(1, 500).0, at(0)).expect("readable").is_some());
     assert_eq!(store.delete_session(&other.id).expect("deleted").blobs, [bytes(1, 500).0]);
+}
+
+#[test]
+fn a_mask_stays_as_long_as_a_draft_names_it_and_goes_with_its_session() {
+    let mut store = Store::open(config(None), Box::new(SystemFiles), at(0)).expect("in memory");
+    let one = session(&mut store, 1);
+    let (mask, file) = bytes(9, 700);
+    store.put_blob(mask, &file, true, at(1)).expect("there is room");
+    let selection = Some(Selection::of(Area::Mask { image: mask, offset: None }));
+    let drafted = |selection| SessionChange::Draft(Draft { selection, ..Draft::default() });
+    let there = |store: &mut Store| store.blob(mask, at(1)).expect("readable").is_some();
+    store.change_session(&one.id, &[SessionChange::Pin(true), drafted(selection)], at(2)).expect("changed");
+    store.clean_all(at(3)).expect("cleaned");
+    assert!(there(&mut store), "the draft names it");
+    store.change_session(&one.id, &[drafted(None)], at(4)).expect("changed");
+    store.clean_all(at(5)).expect("cleaned");
+    assert!(!there(&mut store), "nothing names it any more");
+    store.put_blob(mask, &file, true, at(6)).expect("there is room");
+    store.change_session(&one.id, &[drafted(selection)], at(7)).expect("changed");
+    assert!(store.delete_session(&one.id).expect("deleted").blobs.contains(&mask), "it goes with the session");
+    assert!(!there(&mut store));
 }
 
 #[test]

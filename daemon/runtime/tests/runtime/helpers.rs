@@ -49,6 +49,7 @@ pub(crate) fn request(prompt: &str) -> GenerationRequest {
         negative_prompt: String::new(),
         image: None,
         selection: None,
+        tiling: None,
         width: None,
         height: None,
         num_inference_steps: None,

@@ -2,7 +2,8 @@
 
 use easel_domain::event::{ResultImage, State};
 use easel_domain::{
-    Area, BlobHash, ColorMatch, Edges, GenerationRequest, ImageFormat, Rect, RgbImage, Selection, SelectionResult, Size,
+    Area, BlobHash, ColorMatch, Edges, GenerationRequest, ImageFormat, Rect, RgbImage, Selection, SelectionResult,
+    Size, Tiling,
 };
 use easel_imaging::{Canvas, Channels, Mask, Output, Samples};
 use easel_runtime::Runtime;
@@ -297,4 +298,54 @@ async fn a_jpeg_says_that_it_is_not_exact_and_an_edit_without_selection_is_as_it
     assert_eq!((made.changed, made.canvas), (None, None));
     let picture: RgbImage = easel_imaging::load(&made.image.bytes).expect("a result is a picture");
     assert_eq!(picture.size(), size);
+}
+
+#[tokio::test]
+async fn whole_canvases_of_all_shapes_are_edited_in_tiles() {
+    let runtime = start(quick());
+    for (width, height, tiles) in [(200, 64, 4), (64, 150, 3), (130, 100, 6), (700, 10, 15), (40, 30, 0), (64, 64, 0)] {
+        let size = Size { width, height };
+        let image = put(&runtime, file(&canvas(size, Channels::Rgb, Depth::U8, 3), ImageFormat::Png)).await;
+        let asked = |seed, count| GenerationRequest {
+            image: Some(image),
+            tiling: Some(Tiling { overlap_px: Some(16) }),
+            seed: Some(seed),
+            num_images: Some(count),
+            ..request("make it blue")
+        };
+        let made = make(&runtime, asked(7, 2)).await;
+        let planned = made.plan.tiles.as_ref().map_or(0, |plan| plan.len());
+        assert_eq!(planned, tiles, "{size}: {:?}", made.plan.tiles);
+        assert_eq!((made.plan.output, made.images.len()), (size, 2));
+        for (i, image) in made.images.iter().enumerate() {
+            assert_eq!((image.image.width, image.image.height, image.index), (width, height, i as u32));
+            assert_eq!(image.changed, None, "everything may have changed");
+        }
+        let second = make(&runtime, asked(8, 1)).await;
+        assert_eq!(made.images[1].image.hash, second.images[0].image.hash, "{size}: a picture is the same alone");
+        assert_ne!(made.images[0].image.hash, made.images[1].image.hash);
+    }
+    assert_at_rest(&runtime).await;
+}
+
+#[tokio::test]
+async fn more_passes_than_are_taken_and_tiles_beside_a_selection_are_refused() {
+    let runtime = start(quick());
+    let size = Size { width: 300, height: 300 };
+    let image = put(&runtime, file(&canvas(size, Channels::Rgb, Depth::U8, 3), ImageFormat::Png)).await;
+    let tiled = |overlap_px| GenerationRequest {
+        image: Some(image),
+        tiling: Some(Tiling { overlap_px }),
+        ..request("make it blue")
+    };
+    let cases = [
+        (GenerationRequest { num_images: Some(16), ..tiled(None) }, "spec.num_images"),
+        (tiled(Some(3)), "spec.tile_overlap_px"),
+        (GenerationRequest { selection: Some(rectangle(0, 0, 9, 9)), ..tiled(None) }, "spec.whole_canvas"),
+        (GenerationRequest { image: None, ..tiled(None) }, "spec.whole_canvas"),
+    ];
+    for (asked, field) in cases {
+        let error = runtime.create(asked, policy()).await.expect_err("it is refused");
+        assert!(error.violations.iter().any(|violation| violation.field == field), "{field}: {error:?}");
+    }
 }

@@ -1,9 +1,10 @@
-//! What an artist adds to a request: raw pixels, lists of seeds, the shape of the answer.
+//! What an artist adds to a request: lists of seeds, the shape of the answer.
 
-use easel_domain::limits::{MAX_INLINE_ICC_BYTES, MAX_NUM_IMAGES, MAX_SOURCE_EDGE_PX};
+use easel_domain::Tiling;
+use easel_domain::limits::{MAX_NUM_IMAGES, MAX_TILE_OVERLAP_PX, MIN_TILE_OVERLAP_PX};
 use easel_proto::v1;
 
-use super::Check;
+use super::{Check, raw};
 
 /// Checks the fields that change nothing of the request, and refuses what is not carried out yet.
 pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
@@ -19,13 +20,13 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
     }
     let whole = check.known::<v1::WholeCanvas>("spec.whole_canvas", spec.whole_canvas, "WholeCanvas");
     if let Some(overlap) = spec.tile_overlap_px {
-        check.range("spec.tile_overlap_px", overlap, 16, 512);
+        check.range("spec.tile_overlap_px", overlap, MIN_TILE_OVERLAP_PX, MAX_TILE_OVERLAP_PX);
         if whole != Some(v1::WholeCanvas::Tiled) {
             check.wrong("spec.tile_overlap_px", "is for tiled edits: set `whole_canvas`, or leave it out");
         }
     }
     if let Some(layout) = &spec.output_raw {
-        raw_layout(check, "spec.output_raw", layout);
+        raw::layout(check, "spec.output_raw", layout);
         if spec.output_format != v1::ImageFormat::Raw as i32 {
             check.wrong("spec.output_raw", "is for raw results: set `output_format` to IMAGE_FORMAT_RAW");
         }
@@ -42,36 +43,20 @@ pub(super) fn fields(check: &mut Check, spec: &v1::GenerationSpec) {
     }
 }
 
+/// How the whole canvas is cut into tiles, when it is.
+pub(super) fn tiling(spec: &v1::GenerationSpec) -> Option<Tiling> {
+    let tiled = spec.whole_canvas == v1::WholeCanvas::Tiled as i32;
+    tiled.then_some(Tiling { overlap_px: spec.tile_overlap_px })
+}
+
 /// Says of each field that is not carried out yet that it is not.
 fn refuse(check: &mut Check, spec: &v1::GenerationSpec) {
     let given = [
-        ("spec.selection.denoise_mask", spec.selection.as_ref().is_some_and(|selection| selection.denoise_mask)),
         ("spec.contact_sheet", spec.contact_sheet.is_some()),
-        ("spec.whole_canvas", spec.whole_canvas == v1::WholeCanvas::Tiled as i32),
         ("spec.output_format", spec.output_format == v1::ImageFormat::Raw as i32),
         ("spec.output_pixels", spec.output_pixels == v1::OutputPixels::AsSource as i32),
     ];
     for (field, _) in given.iter().filter(|(_, given)| *given) {
         check.wrong(*field, "is not carried out by this version of the daemon: leave it out");
-    }
-}
-
-/// Raw pixels below `path`.
-pub(super) fn raw_pixels(check: &mut Check, path: &str, raw: &v1::RawPixels) {
-    let at = |field: &str| format!("{path}.{field}");
-    check.range(&at("width"), raw.width, 1, MAX_SOURCE_EDGE_PX);
-    check.range(&at("height"), raw.height, 1, MAX_SOURCE_EDGE_PX);
-    let layout = raw.layout.unwrap_or_default();
-    raw_layout(check, &at("layout"), &layout);
-    if raw.icc_profile.len() > MAX_INLINE_ICC_BYTES {
-        check.wrong(at("icc_profile"), format!("has more than {MAX_INLINE_ICC_BYTES} bytes"));
-    }
-}
-
-fn raw_layout(check: &mut Check, path: &str, layout: &v1::RawLayout) {
-    check.known::<v1::ChannelOrder>(format!("{path}.channels"), layout.channels, "ChannelOrder");
-    check.known::<v1::SampleType>(format!("{path}.samples"), layout.samples, "SampleType");
-    if layout.stride_bytes == Some(0) {
-        check.wrong(format!("{path}.stride_bytes"), "is 0: give the bytes from one row to the next, or leave it out");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use easel_domain::crop::TilePlan;
 use easel_domain::event::{
     CancelOutcome, Event, EventKind, Preview, Progress, ResultImage, Snapshot, Stage, StageTiming, Watched,
 };
@@ -129,6 +130,7 @@ pub(crate) fn resolved(plan: &Plan) -> v1::Resolved {
         model_hash: plan.model_sha256.map(|hash| format!("{MODEL_HASH_PREFIX}{hash}")).unwrap_or_default(),
         provenance: names::wire_provenance(plan.provenance).into(),
         crop: plan.crop.map(selection::wire_rect),
+        tiles: plan.tiles.iter().flat_map(TilePlan::rects).map(selection::wire_rect).collect(),
         ..v1::Resolved::default()
     }
 }

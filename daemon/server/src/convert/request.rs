@@ -10,7 +10,7 @@ use easel_domain::limits::{
 use easel_domain::resolve::resolve;
 use easel_domain::{
     BlobHash, DisconnectPolicy, Error, FieldViolation, GenerationRequest, Guidance, ImageFormat, LoraId, LoraUse,
-    ModelInfo, Pipeline, PreviewPolicy, RunPolicy, Size,
+    ModelInfo, Pipeline, PreviewPolicy, RawLayout, RunPolicy, Size,
 };
 use easel_proto::v1;
 
@@ -19,13 +19,35 @@ use super::{Check, names};
 /// Shortest time that a generation may be given.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
-/// Files that came along with a request, to be stored before it is made.
+/// Pictures that are not stored files yet, to be stored before the request is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inline {
     /// The source picture; that of the request is not set yet then.
-    pub(crate) image: Option<Bytes>,
+    pub(crate) image: Option<Brought>,
     /// The mask of the selection, whose hash is not set yet then.
-    pub(crate) mask: Option<Bytes>,
+    pub(crate) mask: Option<Brought>,
+}
+
+/// A picture that is no stored file yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Brought {
+    /// A file that came along.
+    File(Bytes),
+    /// Raw pixels.
+    Raw(Box<BroughtPixels>),
+}
+
+/// Raw pixels, along with the request or uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BroughtPixels {
+    /// The pixels, or the hash of the blob that they are.
+    pub(crate) data: Result<Bytes, BlobHash>,
+    /// How they lie.
+    pub(crate) layout: RawLayout,
+    /// Their profile; empty for sRGB.
+    pub(crate) icc: Bytes,
+    /// What errors call them.
+    pub(crate) field: String,
 }
 
 /// A request that is structurally right.
@@ -74,6 +96,7 @@ pub(crate) fn preparation(spec: Option<v1::GenerationSpec>) -> Result<(Generatio
 pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (GenerationRequest, Inline) {
     let mode = check.known("spec.mode", spec.mode, "Mode").and_then(names::mode);
     super::artist::fields(check, &spec);
+    let tiling = super::artist::tiling(&spec);
     let (image, picture) = source(check, "spec.image", spec.image);
     let (selection, mask) = match spec.selection {
         Some(wanted) => super::selection::read(check, "spec.selection", wanted),
@@ -95,6 +118,7 @@ pub(super) fn generation(check: &mut Check, spec: v1::GenerationSpec) -> (Genera
         negative_prompt: spec.negative_prompt,
         image,
         selection,
+        tiling,
         width: spec.width,
         height: spec.height,
         num_inference_steps: spec.num_inference_steps,
@@ -141,37 +165,38 @@ pub(super) fn source(
     check: &mut Check,
     field: &str,
     image: Option<v1::ImageSource>,
-) -> (Option<BlobHash>, Option<Bytes>) {
+) -> (Option<BlobHash>, Option<Brought>) {
     use v1::image_source::Source;
     match image.map(|image| image.source) {
         None => (None, None),
         Some(None) => {
-            check.wrong(field, "holds no picture: set `inline` or `sha256`");
+            check.wrong(field, "holds no picture: set `inline`, `sha256` or `raw`");
             (Some(BlobHash([0; 32])), None)
         }
         Some(Some(Source::Sha256(text))) => {
             let hash = check.hash(&format!("{field}.sha256"), &text);
             (Some(hash.unwrap_or(BlobHash([0; 32]))), None)
         }
-        Some(Some(Source::Raw(raw))) => {
-            super::artist::raw_pixels(check, &format!("{field}.raw"), &raw);
-            check.wrong(format!("{field}.raw"), "is not read by this version of the daemon: send a PNG");
-            (Some(BlobHash([0; 32])), None)
-        }
+        Some(Some(Source::Raw(raw))) => match super::raw::pixels(check, format!("{field}.raw"), raw) {
+            Some(pixels) => (None, Some(Brought::Raw(Box::new(pixels)))),
+            None => (Some(BlobHash([0; 32])), None),
+        },
         Some(Some(Source::Inline(bytes))) => {
-            if bytes.is_empty() {
-                check.wrong(format!("{field}.inline"), "has no bytes: send the whole file");
-            } else if bytes.len() > MAX_INLINE_IMAGE_BYTES {
-                let size = bytes.len();
-                check.wrong(
-                    format!("{field}.inline"),
-                    format!(
-                        "has {size} bytes, {MAX_INLINE_IMAGE_BYTES} may stand in a request: upload it and give its hash"
-                    ),
-                );
-            }
-            (None, Some(bytes))
+            inline_bytes(check, format!("{field}.inline"), &bytes);
+            (None, Some(Brought::File(bytes)))
         }
+    }
+}
+
+/// Bytes that stand in a request.
+pub(super) fn inline_bytes(check: &mut Check, field: String, bytes: &Bytes) {
+    let size = bytes.len();
+    if size == 0 {
+        check.wrong(field, "has no bytes: send the whole file");
+    } else if size > MAX_INLINE_IMAGE_BYTES {
+        let text =
+            format!("has {size} bytes, {MAX_INLINE_IMAGE_BYTES} may stand in a request: upload it and give its hash");
+        check.wrong(field, text);
     }
 }
 

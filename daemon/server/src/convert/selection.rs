@@ -1,15 +1,15 @@
 //! Selections and rectangles, in both directions.
 
-use bytes::Bytes;
-use easel_domain::limits::{MAX_PADDING_PX, MAX_SELECTION_EDGE_PX, MAX_SOURCE_EDGE_PX};
-use easel_domain::{Area, BlobHash, Edges, Rect, Selection};
+use easel_domain::crop::TilePlan;
+use easel_domain::limits::{MAX_PADDING_PX, MAX_SELECTION_EDGE_PX, MAX_SOURCE_EDGE_PX, MAX_TILES};
+use easel_domain::{Area, BlobHash, Edges, Rect, Selection, Size};
 use easel_proto::v1;
 
-use super::request::source;
+use super::request::{Brought, source};
 use super::{Check, names};
 
-/// A selection below `path`, also that of a draft; with a mask that came along, to be stored before.
-pub(super) fn read(check: &mut Check, path: &str, wanted: v1::Selection) -> (Option<Selection>, Option<Bytes>) {
+/// A selection below `path`, also that of a draft; with a mask that is no stored file yet.
+pub(super) fn read(check: &mut Check, path: &str, wanted: v1::Selection) -> (Option<Selection>, Option<Brought>) {
     let at = |field: &str| format!("{path}.{field}");
     for (field, width, most) in [
         ("grow_px", wanted.grow_px, MAX_SELECTION_EDGE_PX),
@@ -37,7 +37,7 @@ pub(super) fn read(check: &mut Check, path: &str, wanted: v1::Selection) -> (Opt
     (selected, inline)
 }
 
-fn area(check: &mut Check, path: &str, wanted: Option<v1::selection::Area>) -> (Option<Area>, Option<Bytes>) {
+fn area(check: &mut Check, path: &str, wanted: Option<v1::selection::Area>) -> (Option<Area>, Option<Brought>) {
     use v1::selection::Area as Wire;
     let at = |field: &str| format!("{path}.{field}");
     match wanted {
@@ -111,4 +111,29 @@ pub(super) fn rect(check: &mut Check, path: &str, wire: v1::PixelRect) -> Option
         return None;
     }
     Some(Rect { x: i32::try_from(x).ok()?, y: i32::try_from(y).ok()?, width, height })
+}
+
+/// The tiles of a replay, below `path`: the plan whose rectangles they are.
+pub(super) fn tile_plan(check: &mut Check, path: &str, resolved: &v1::Resolved) -> Option<TilePlan> {
+    let first = resolved.tiles.first()?;
+    let ends = |starts: &mut Vec<u32>| {
+        starts.sort_unstable();
+        starts.dedup();
+    };
+    let mut columns: Vec<u32> = resolved.tiles.iter().take(MAX_TILES).map(|tile| tile.x).collect();
+    let mut rows: Vec<u32> = resolved.tiles.iter().take(MAX_TILES).map(|tile| tile.y).collect();
+    ends(&mut columns);
+    ends(&mut rows);
+    let plan = TilePlan {
+        canvas: Size { width: resolved.width, height: resolved.height },
+        columns,
+        rows,
+        tile: Size { width: first.width, height: first.height },
+        working: Size { width: resolved.working_width, height: resolved.working_height },
+    };
+    if plan.len() > MAX_TILES || !plan.rects().map(wire_rect).eq(resolved.tiles.iter().copied()) {
+        check.wrong(path, "are no grid of tiles of one size, row by row");
+        return None;
+    }
+    Some(plan)
 }

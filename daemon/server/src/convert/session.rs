@@ -17,7 +17,7 @@ use easel_proto::v1;
 use easel_proto::v1::image_source::Source;
 use easel_runtime::{Cleaned, SessionUpdate};
 
-use super::request::{Inline, Submission, submission};
+use super::request::{Brought, Inline, Submission, submission};
 use super::{Check, InlineBudget, event, image, names, selection, time};
 
 const DEFAULT_PAGE_SIZE: u32 = 50;
@@ -68,7 +68,7 @@ pub(crate) fn revision_id(session: String, revision: String) -> Result<(SessionI
 }
 
 /// What a new session begins with: name, and the picture by its hash or inline.
-pub(crate) fn create(wire: v1::CreateSessionRequest) -> Result<(String, Option<BlobHash>, Option<Bytes>), Error> {
+pub(crate) fn create(wire: v1::CreateSessionRequest) -> Result<(String, Option<BlobHash>, Option<Brought>), Error> {
     let mut check = Check::default();
     name(&mut check, &wire.name);
     let (hash, inline) = super::request::source(&mut check, "image", wire.image);
@@ -100,7 +100,10 @@ fn draft(check: &mut Check, wire: v1::Draft) -> Draft {
     let selection = wire.selection.and_then(|wanted| {
         let (selection, inline) = selection::read(check, "draft.selection", wanted);
         if inline.is_some() {
-            check.wrong("draft.selection.mask.image", "is inline: upload the mask of a draft and give its hash");
+            check.wrong(
+                "draft.selection.mask.image",
+                "is inline or raw: upload the mask of a draft as a file and give its hash",
+            );
         }
         selection
     });
@@ -243,6 +246,8 @@ fn spec(request: &GenerationRequest, plan: &Plan) -> v1::GenerationSpec {
         negative_prompt: request.negative_prompt.clone(),
         image: request.image.map(|hash| v1::ImageSource { source: Some(Source::Sha256(hash.to_string())) }),
         selection: request.selection.as_ref().map(selection::wire),
+        whole_canvas: request.tiling.map_or(v1::WholeCanvas::Unspecified, |_| v1::WholeCanvas::Tiled).into(),
+        tile_overlap_px: request.tiling.and_then(|tiling| tiling.overlap_px),
         width: request.width,
         height: request.height,
         num_inference_steps: request.num_inference_steps,
@@ -344,13 +349,14 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
     let (request, inline) = super::request::generation(check, spec);
     for (name, inline) in [("spec.image", inline.image), ("spec.selection.mask.image", inline.mask)] {
         if inline.is_some() {
-            check.wrong(field(name), "is inline: upload it and give its hash");
+            check.wrong(field(name), "is inline or raw: upload it as a file and give its hash");
         }
     }
     let resolved = step.resolved.unwrap_or_default();
     if resolved.num_inference_steps == 0 || resolved.num_inference_steps > MAX_NUM_INFERENCE_STEPS {
         check.wrong(field("resolved.num_inference_steps"), format!("must be 1 to {MAX_NUM_INFERENCE_STEPS}"));
     }
+    let tiles = selection::tile_plan(check, &field("resolved.tiles"), &resolved);
     let known = |value: i32| v1::ImageFormat::try_from(value).unwrap_or(v1::ImageFormat::Unspecified);
     let plan = Plan {
         mode: if request.image.is_some() { Mode::Edit } else { Mode::Generate },
@@ -360,6 +366,7 @@ fn replay_step(check: &mut Check, index: usize, step: v1::ReplayStep) -> ReplayS
         seed: resolved.seed,
         seeds: request.seeds.clone(),
         selection: request.selection,
+        tiles,
         crop: resolved.crop.and_then(|crop| selection::rect(check, &field("resolved.crop"), crop)),
         working: Size { width: resolved.working_width, height: resolved.working_height },
         output: Size { width: resolved.width, height: resolved.height },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use easel_domain::engine::Interrupt;
 use easel_domain::session::Origin;
-use easel_domain::{DisconnectPolicy, Error, GenerationRequest};
+use easel_domain::{BlobHash, DisconnectPolicy, Error, GenerationRequest};
 use easel_proto::v1;
 use easel_proto::v1::generation_service_server::GenerationService;
 use easel_runtime::{Runtime, Watch};
@@ -15,7 +15,7 @@ use tonic::{Request, Response};
 use super::client::client;
 use super::deadline::deadline;
 use super::{Answer, StreamAnswer, answer, refused};
-use crate::convert::request::{Inline, Submission, submission};
+use crate::convert::request::{Brought, Inline, Submission, submission};
 use crate::convert::{InlineBudget, event, list};
 
 /// Implements `GenerationService`.
@@ -97,13 +97,27 @@ pub(super) async fn stored(
     mut request: GenerationRequest,
     inline: Inline,
 ) -> Result<GenerationRequest, Error> {
-    if let Some(bytes) = inline.image {
-        request.image = Some(runtime.put_blob(Arc::from(&bytes[..])).await?);
+    if let Some(picture) = inline.image {
+        request.image = Some(put(runtime, picture).await?);
     }
-    if let (Some(bytes), Some(selection)) = (inline.mask, &mut request.selection) {
-        selection.set_mask(runtime.put_blob(Arc::from(&bytes[..])).await?);
+    if let (Some(mask), Some(selection)) = (inline.mask, &mut request.selection) {
+        selection.set_mask(put(runtime, mask).await?);
     }
     Ok(request)
+}
+
+/// Stores a picture that is no stored file yet.
+pub(super) async fn put(runtime: &Runtime, picture: Brought) -> Result<BlobHash, Error> {
+    match picture {
+        Brought::File(bytes) => runtime.put_blob(Arc::from(&bytes[..])).await,
+        Brought::Raw(raw) => {
+            let pixels = match raw.data {
+                Ok(bytes) => Arc::from(&bytes[..]),
+                Err(hash) => runtime.blob(hash).await?.bytes,
+            };
+            runtime.put_raw(pixels, raw.layout, raw.icc.to_vec(), raw.field).await
+        }
+    }
 }
 
 /// The events of a watch. The watch lives in the stream: when the connection is lost the stream is dropped, and with it

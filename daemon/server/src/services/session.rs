@@ -1,7 +1,5 @@
 //! Sessions: everything that is one question and one answer, and the streams of events.
 
-use std::sync::Arc;
-
 use easel_domain::session::{Session, SessionEdit};
 use easel_domain::{Error, RunPolicy};
 use easel_proto::v1;
@@ -13,7 +11,7 @@ use tonic::{Request, Response, Streaming};
 
 use super::client::client;
 use super::deadline::deadline;
-use super::generation::{events, stored};
+use super::generation::{events, put, stored};
 use super::{Answer, StreamAnswer, answer, edit_stream, refused};
 use crate::convert::session as convert;
 use crate::convert::{InlineBudget, event};
@@ -36,8 +34,8 @@ impl Sessions {
 
     async fn create(&self, wire: v1::CreateSessionRequest) -> Result<v1::CreateSessionResponse, Error> {
         let (name, mut hash, inline) = convert::create(wire)?;
-        if let Some(bytes) = inline {
-            hash = Some(self.runtime.put_blob(Arc::from(&bytes[..])).await?);
+        if let Some(picture) = inline {
+            hash = Some(put(&self.runtime, picture).await?);
         }
         let session = self.runtime.create_session(name, hash).await?;
         Ok(v1::CreateSessionResponse { session: self.wire(&session) })

@@ -107,6 +107,87 @@ async fn what_is_wrong_is_named_by_its_field() {
     }
 }
 
+/// The same pixels in another layout, with rows that are longer than their pixels.
+fn raw(rgba: &[u16], width: u32, order: v1::ChannelOrder, samples: v1::SampleType) -> v1::RawPixels {
+    let mut bytes = Vec::new();
+    for row in rgba.chunks_exact(width as usize * 4) {
+        for pixel in row.chunks_exact(4) {
+            let pixel = match order {
+                v1::ChannelOrder::Bgra => [pixel[2], pixel[1], pixel[0], pixel[3]],
+                _ => [pixel[0], pixel[1], pixel[2], pixel[3]],
+            };
+            for value in pixel {
+                match samples {
+                    v1::SampleType::U16Photoshop => {
+                        let value = u16::try_from((u32::from(value) * 32_768 + 32_767) / 65_535).unwrap();
+                        bytes.extend(value.to_le_bytes());
+                    }
+                    v1::SampleType::U16 => bytes.extend(value.to_le_bytes()),
+                    v1::SampleType::F32 => bytes.extend((f32::from(value) / 65_535.0).to_le_bytes()),
+                    _ => bytes.push(u8::try_from((u32::from(value) + 128) / 257).unwrap()),
+                }
+            }
+        }
+        bytes.extend([0xee; 12]);
+    }
+    let row = bytes.len() / (rgba.len() / width as usize / 4);
+    v1::RawPixels {
+        data: Some(v1::raw_pixels::Data::Inline(bytes.into())),
+        width,
+        height: u32::try_from(rgba.len()).unwrap() / width / 4,
+        layout: Some(v1::RawLayout {
+            channels: order.into(),
+            samples: samples.into(),
+            stride_bytes: Some(u32::try_from(row).unwrap()),
+        }),
+        icc_profile: Vec::new().into(),
+    }
+}
+
+#[tokio::test]
+async fn raw_pixels_of_all_layouts_are_read_and_outside_of_the_selection_come_back() {
+    let daemon = Daemon::start(quick()).await;
+    let (width, height) = (50_u32, 40_u32);
+    // Values that Photoshop's range can hold exactly, so that they come back.
+    let values: Vec<u16> = (0..width * height * 4)
+        .map(|i| u16::try_from((((i * 7919) % 32_769) * 65_535 + 16_384) / 32_768).unwrap())
+        .collect();
+    for (order, samples, deep) in [
+        (v1::ChannelOrder::Rgba, v1::SampleType::U8, false),
+        (v1::ChannelOrder::Bgra, v1::SampleType::U8, false),
+        (v1::ChannelOrder::Bgra, v1::SampleType::U16, true),
+        (v1::ChannelOrder::Rgba, v1::SampleType::U16Photoshop, true),
+        (v1::ChannelOrder::Rgba, v1::SampleType::F32, true),
+    ] {
+        let pixels = raw(&values, width, order, samples);
+        let image = Some(v1::ImageSource { source: Some(Source::Raw(pixels)) });
+        let asked = v1::GenerationSpec { image, selection: Some(rectangle(5, 5, 20, 10)), ..spec("make it blue") };
+        let generation = make(&daemon, asked).await;
+        let made = &generation.images[0].image.as_ref().unwrap().inline;
+        let picture = image::load_from_memory(made).unwrap();
+        assert_eq!(picture.color(), if deep { image::ColorType::Rgba16 } else { image::ColorType::Rgba8 });
+        let picture = picture.to_rgba16();
+        for (x, y, pixel) in picture.enumerate_pixels().filter(|(x, y, _)| *x < 5 || *y < 5 || *x >= 25 || *y >= 15) {
+            let at = ((y * width + x) * 4) as usize;
+            for (value, &source) in pixel.0.iter().zip(&values[at..at + 4]) {
+                let source = if deep { u32::from(source) } else { (u32::from(source) + 128) / 257 * 257 };
+                assert_eq!(u32::from(*value), source, "{order:?} {samples:?} at {x},{y}");
+            }
+        }
+    }
+    let short = v1::RawPixels { height: height + 1, ..raw(&values, width, v1::ChannelOrder::Rgba, v1::SampleType::U8) };
+    let nothing = v1::RawPixels { data: None, ..short.clone() };
+    for (pixels, field) in [(short, "spec.image.raw"), (nothing, "spec.image.raw")] {
+        let image = Some(v1::ImageSource { source: Some(Source::Raw(pixels)) });
+        let request = v1::CreateGenerationRequest {
+            spec: Some(v1::GenerationSpec { image, ..spec("make it blue") }),
+            policy: None,
+        };
+        let error = daemon.generations().create_generation(request).await.unwrap_err();
+        assert_eq!(told(&error).2, [field], "{error:?}");
+    }
+}
+
 async fn edited(
     daemon: &Daemon,
     client: &mut SessionServiceClient<Channel>,
