@@ -1,5 +1,7 @@
 //! `easel edit` with a selection: what lies outside of it keeps its bits.
 
+use std::io::Write as _;
+
 use crate::world::{World, png_size};
 
 /// The rectangle around the pixels of two files that differ: left, upper edge, right, lower edge.
@@ -89,7 +91,7 @@ fn holding_the_embedded_model_to_the_picture_makes_the_seam_smaller() {
     world.ok(&[&edit[..], &["--hold", "-o", "held.png"]].concat());
     let area = (32, 32, 64, 64);
     let (free, held) = (seam(&world.read("free.png"), area), seam(&world.read("held.png"), area));
-    println!("mean step across the seam: {free:.1} free, {held:.1} held");
+    let _ = writeln!(std::io::stderr(), "mean step across the seam: {free:.1} free, {held:.1} held");
     assert!(free > 20.0, "the edit has changed what lies at the edge");
     assert!(held < 0.75 * free, "{held} held, {free} free");
 }
