@@ -1,14 +1,12 @@
 """The OpenVINO side of the comparison: the U-Net of the checkpoint in f32, converted and compiled for one size at its first use, which
 is not counted. Does steps alone. See compare.py."""
-import json
-import resource
 import sys
-import time
 from pathlib import Path
 
 import openvino
 import torch
 from diffusers import DreamLiteUNetModel
+from worker_loop import serve
 
 
 class Step(torch.nn.Module):
@@ -50,15 +48,8 @@ class Worker:
 
 def main():
     worker = Worker(sys.argv[1], int(sys.argv[2]))
-    print(json.dumps({"ready": True, "versions": f"openvino {openvino.__version__.split('-')[0]}"}), flush=True)
-    for line in sys.stdin:
-        ask = json.loads(line)
-        work = worker.steps(ask["size"], ask["tokens"], {"step": 1, "four_steps": 4}[ask["work"]])
-        wall, cpu = time.perf_counter(), time.process_time()
-        work()
-        answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-        answer["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(answer), flush=True)
+    count = {"step": 1, "four_steps": 4}
+    serve(f"openvino {openvino.__version__.split('-')[0]}", lambda ask: worker.steps(ask["size"], ask["tokens"], count[ask["work"]]))
 
 
 if __name__ == "__main__":

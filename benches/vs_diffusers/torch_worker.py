@@ -1,15 +1,13 @@
 """The diffusers side of the comparison: a process that loads a checkpoint once and then does what a line of JSON on its
 input asks for, answering with the wall and processor seconds of the work alone. See compare.py."""
-import json
-import resource
 import sys
-import time
 
 import numpy as np
 import torch
 from diffusers import DreamLiteMobilePipeline
 from PIL import Image
 from transformers import Qwen3VLForConditionalGeneration
+from worker_loop import serve
 
 EDIT_PREFIX = "[Edit]: A diptych with two side-by-side images of the same scene. Compared to the right side, the left one has "
 
@@ -91,16 +89,12 @@ class Worker:
 def main():
     model, threads = sys.argv[1], int(sys.argv[2])
     worker = Worker(model, threads)
-    print(json.dumps({"ready": True, "versions": f"torch {torch.__version__}"}), flush=True)
-    for line in sys.stdin:
-        ask = json.loads(line)
+
+    def work_of(ask):
         worker.tokens = ask["tokens"]
-        work = getattr(worker, ask["work"])(ask["size"], ask["prompt"])
-        wall, cpu = time.perf_counter(), time.process_time()
-        work()
-        answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-        answer["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(answer), flush=True)
+        return getattr(worker, ask["work"])(ask["size"], ask["prompt"])
+
+    serve(f"torch {torch.__version__}", work_of)
 
 
 if __name__ == "__main__":

@@ -284,6 +284,21 @@ impl Error {
         Self { violations, ..Self::new(reason, sentences.join("; ")) }
     }
 
+    /// What is wrong, without the name of a field.
+    pub fn description(&self) -> &str {
+        self.violations.first().map_or(&self.message, |wrong| &wrong.description)
+    }
+
+    /// The same mistake of a caller under the name of the field that it was made in; other errors stay as they are.
+    #[must_use]
+    pub fn in_field(self, field: &str) -> Self {
+        let known = self.violations.first().is_some_and(|wrong| wrong.field == field);
+        if known || self.reason.class() != Class::Caller {
+            return self;
+        }
+        Self::field(self.reason, field, self.description())
+    }
+
     /// Adds what the error is about.
     #[must_use]
     pub fn about(mut self, kind: &'static str, name: impl Into<String>) -> Self {

@@ -31,7 +31,9 @@ mod handle;
 mod hub;
 mod pace;
 mod pixels;
+mod proc;
 mod provenance;
+mod random;
 mod scheduler;
 mod slots;
 mod status;
@@ -43,6 +45,8 @@ pub use blobs::{Blob, BlobInfo, UploadState};
 pub use config::RuntimeConfig;
 pub use handle::{Created, LoadWatch, Move, Prepared, Runtime, SessionNews, SessionUpdate, SessionWatch};
 pub use pace::Pace;
+pub use proc::proc_bytes;
+pub use random::Random;
 pub use status::{
     BlobStatus, EndCounts, MemoryStatus, ModelState, ModelStatus, RuntimeStatus, StageHealth, StageStatus,
 };

@@ -69,12 +69,12 @@ pub(crate) fn hash(bytes: &[u8]) -> BlobHash {
 
 /// Size of a picture from its header, with errors that name the field of the request.
 pub(crate) fn probe(bytes: &[u8]) -> Result<Size, Error> {
-    easel_imaging::probe(bytes).map(|probe| probe.size).map_err(|error| at("spec.image", error))
+    easel_imaging::probe(bytes).map(|probe| probe.size).map_err(|error| error.in_field("spec.image"))
 }
 
 /// A picture from its file, with errors that name the field of the request.
 pub(crate) fn load(bytes: &[u8]) -> Result<RgbImage, Error> {
-    easel_imaging::load(bytes).map_err(|error| at("spec.image", error))
+    easel_imaging::load(bytes).map_err(|error| error.in_field("spec.image"))
 }
 
 /// A part of a picture. Fails with `Internal` when it reaches over the picture.
@@ -87,14 +87,6 @@ pub(crate) fn part(picture: &RgbImage, part: Rect) -> Result<RgbImage, Error> {
     let left = part.x as usize * 3;
     let pixels: Vec<u8> = rows.flat_map(|row| &row[left..left + width]).copied().collect();
     RgbImage::new(part.width, part.height, pixels)
-}
-
-/// A caller's mistake, named by the field.
-fn at(field: &'static str, error: Error) -> Error {
-    if !error.violations.is_empty() || error.reason.class() != easel_domain::Class::Caller {
-        return error;
-    }
-    Error::field(error.reason, field, error.message)
 }
 
 /// How two pictures differ.

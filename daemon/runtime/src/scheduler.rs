@@ -214,7 +214,7 @@ impl Core {
         let health = self.actors.iter().filter_map(|actor| actor.until);
         let drain = self.draining.filter(|_| self.active.values().any(|generation| generation.stop.is_none()));
         let leases = self.leases.values().copied();
-        let idle = self.models.next_idle(|name| self.needs(name));
+        let idle = self.models.next_idle(|name| queue::needs(&self.active, name));
         deadlines.chain(idle).chain(retention).chain(health).chain(drain).chain(leases).chain(self.next_lapse()).min()
     }
 

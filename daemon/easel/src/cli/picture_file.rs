@@ -1,9 +1,10 @@
-//! A picture file and what it says of its making. The file may come from anywhere: everything in it is checked here.
+//! A picture file, what it says of its making, and how two of them differ. The file may come from anywhere: everything in it is checked here.
 
 use std::path::Path;
 
 use easel_domain::provenance::Parameters;
-use easel_imaging::Found;
+use easel_domain::{ChannelOrder, SampleType};
+use easel_imaging::{Canvas, Found};
 
 use super::pictures::read_input;
 use crate::exit::{Exit, Failure};
@@ -32,10 +33,8 @@ impl PictureFile {
     /// Reads a file; `-` is standard input.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let bytes = read_input(path)?;
-        let probe = easel_imaging::probe(&bytes).map_err(|error| {
-            let why = error.violations.first().map_or(error.message.clone(), |wrong| wrong.description.clone());
-            Failure::new(Exit::Request, format!("{} {why}", path.display()))
-        })?;
+        let probe = easel_imaging::probe(&bytes)
+            .map_err(|error| Failure::new(Exit::Request, format!("{} {}", path.display(), error.description())))?;
         let making = making(&bytes);
         Ok(Self { format: probe.format, width: probe.size.width, height: probe.size.height, bytes, making })
     }
@@ -76,5 +75,33 @@ pub(super) fn making(bytes: &[u8]) -> Making {
     match serde_json::from_str(&text) {
         Ok(parameters) => Making::Said(Box::new(parameters)),
         Err(error) => Making::Unusable(format!("the parameters in the file are damaged: {error}")),
+    }
+}
+
+/// The largest difference of a channel, alpha among them, in 255ths rounded up; `None` when the sizes differ or one cannot be read.
+pub(super) fn difference(made: &[u8], wanted: &[u8]) -> Option<u8> {
+    let (made, wanted) = (Canvas::open(made).ok()?, Canvas::open(wanted).ok()?);
+    if made.size() != wanted.size() {
+        return None;
+    }
+    if made.channels() == wanted.channels() && made.icc() == wanted.icc() && made.samples() == wanted.samples() {
+        return Some(0);
+    }
+    let values = |canvas: &Canvas| {
+        let (_, bytes) = canvas.to_raw(ChannelOrder::Rgba, SampleType::U16);
+        bytes.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes)).collect::<Vec<_>>()
+    };
+    let most = values(&made).iter().zip(&values(&wanted)).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
+    // Floats beyond what 16 bits tell apart differ as well.
+    Some(most.div_ceil(257).max(1) as u8)
+}
+
+/// What a person is told of a comparison; `unlike` when there is no difference to name.
+pub(super) fn verdict(same_bytes: bool, max_difference: Option<u8>, unlike: &str) -> String {
+    match max_difference {
+        _ if same_bytes => "the same bytes".to_owned(),
+        Some(0) => "the same pixels; the files differ in what stands beside them".to_owned(),
+        Some(by) => format!("pixels differ by {by} of 255 at most"),
+        None => unlike.to_owned(),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::args::ReplayArgs;
 use super::follow::finish;
-use super::picture_file::PictureFile;
+use super::picture_file::{PictureFile, difference, verdict};
 use super::session::Session;
 use super::{Context, Interrupt, replay_picture};
 use crate::exit::{Exit, Failure};
@@ -89,38 +89,25 @@ async fn run(
         let made = made.and_then(|result| result.image);
         let made = made.ok_or_else(|| Failure::new(Exit::Fault, "the daemon sent no such picture"))?;
         let wanted = step.result.clone().unwrap_or_default();
-        let by = match made.sha256 == wanted.sha256 {
-            true => Some(0),
-            false => difference(&client.picture(&made).await?, replay.pictures.get(&wanted.sha256)),
+        let exact = made.sha256 == wanted.sha256;
+        let by = match (exact, replay.pictures.get(&wanted.sha256)) {
+            (true, _) => Some(0),
+            (false, Some(wanted)) => difference(&client.picture(&made).await?, wanted),
+            (false, None) => None,
         };
         let same = by.is_some_and(|by| by <= tolerance);
         different += usize::from(!same);
         if output.is_json() {
-            let exact = made.sha256 == wanted.sha256;
             output.json(&json!({
                 "step": number, "prompt": prompt, "exact": exact, "same": same, "max_difference": by,
                 "sha256": made.sha256, "expected_sha256": wanted.sha256,
             }));
             continue;
         }
-        let verdict = match by {
-            Some(0) if made.sha256 == wanted.sha256 => "the same bytes".to_owned(),
-            Some(0) => "the same pixels; the files differ in what stands beside them".to_owned(),
-            Some(by) => format!("pixels differ by {by} of 255 at most"),
-            None => "another size, or the file does not hold the picture".to_owned(),
-        };
+        let verdict = verdict(exact, by, "another size, or the file does not hold the picture");
         output.line(&format!("step {number}, {prompt:?}: {verdict}"));
     }
     Ok((replay.replay.steps.len(), different))
-}
-
-/// The largest difference of a channel; `None` when the pictures cannot be compared.
-fn difference(made: &[u8], wanted: Option<&Vec<u8>>) -> Option<u8> {
-    let (made, wanted) = (easel_imaging::load(made).ok()?, easel_imaging::load(wanted?).ok()?);
-    if made.size() != wanted.size() {
-        return None;
-    }
-    made.pixels().iter().zip(wanted.pixels()).map(|(made, wanted)| made.abs_diff(*wanted)).max()
 }
 
 /// Another model under the same name explains a difference before it is searched for.

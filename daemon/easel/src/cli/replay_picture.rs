@@ -1,8 +1,6 @@
 //! `easel replay PICTURE`: makes a picture again from what its file says, and compares.
 
 use easel_domain::provenance::{ColorMatchName, ModeName, Parameters, SelectionMark};
-use easel_domain::{ChannelOrder, SampleType};
-use easel_imaging::Canvas;
 use easel_sdk::proto::selection::Area;
 use easel_sdk::proto::{self, image_source, lora};
 use easel_sdk::{Easel, Error};
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::ReplayArgs;
 use super::follow::finish;
-use super::picture_file::{Making, PictureFile};
+use super::picture_file::{Making, PictureFile, difference, verdict};
 use super::pictures::{read_input, write_new};
 use super::session::Session;
 use super::{Context, Interrupt};
@@ -167,24 +165,6 @@ fn compare(file: &PictureFile, told: &Parameters, made: &[u8]) -> Comparison {
     Comparison { same_bytes, max_difference, differences }
 }
 
-/// The largest difference of a channel, alpha among them, in 255ths rounded up; `None` when the sizes differ or one cannot be read.
-fn difference(made: &[u8], wanted: &[u8]) -> Option<u8> {
-    let (made, wanted) = (Canvas::open(made).ok()?, Canvas::open(wanted).ok()?);
-    if made.size() != wanted.size() {
-        return None;
-    }
-    if made.channels() == wanted.channels() && made.icc() == wanted.icc() && made.samples() == wanted.samples() {
-        return Some(0);
-    }
-    let values = |canvas: &Canvas| {
-        let (_, bytes) = canvas.to_raw(ChannelOrder::Rgba, SampleType::U16);
-        bytes.as_chunks().0.iter().map(|&bytes| u16::from_le_bytes(bytes)).collect::<Vec<_>>()
-    };
-    let most = values(&made).iter().zip(&values(&wanted)).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
-    // Floats beyond what 16 bits tell apart differ as well.
-    Some(most.div_ceil(257).max(1) as u8)
-}
-
 /// Where two JSON values differ, by the paths of the fields.
 fn collect(found: &mut Vec<(String, Value, Value)>, path: &str, then: &Value, now: &Value) {
     let (Value::Object(a), Value::Object(b)) = (then, now) else {
@@ -214,12 +194,7 @@ fn tell(output: &Output, args: &ReplayArgs, found: &Comparison) -> Result<(), Fa
         for (field, then, now) in &found.differences {
             output.note(&format!("{field} was {then} and is {now}"));
         }
-        output.line(&match found.max_difference {
-            _ if found.same_bytes => "the same bytes".to_owned(),
-            Some(0) => "the same pixels; the files differ in what stands beside them".to_owned(),
-            Some(by) => format!("pixels differ by {by} of 255 at most"),
-            None => "another size".to_owned(),
-        });
+        output.line(&verdict(found.same_bytes, found.max_difference, "another size"));
     }
     if same {
         return Ok(());

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use easel_runtime::proc_bytes;
+
 use super::Finding;
 use crate::compose;
 use crate::config::{Effective, PORT_BLOCK};
@@ -64,11 +66,7 @@ pub(super) fn models_and_memory(effective: &Effective) -> Vec<Finding> {
 fn memory(effective: &Effective, largest: u64) -> Option<Finding> {
     let check = "memory";
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
-    };
-    let (total, available) = (value("MemTotal")?, value("MemAvailable")?);
+    let (total, available) = (proc_bytes(&text, "MemTotal")?, proc_bytes(&text, "MemAvailable")?);
     let shown = format!("{} of {} are free", words::bytes(available), words::bytes(total));
     let limit = effective.settings.memory_limit_mb << 20;
     if limit > total {

@@ -5,6 +5,7 @@ use std::sync::Weak;
 use easel_domain::limits;
 
 use super::{Runtime, Shared};
+use crate::proc::proc_bytes;
 use crate::scheduler::Command;
 
 /// Looks until the runtime has gone. Does nothing where the system does not tell.
@@ -15,9 +16,9 @@ pub(super) async fn run(shared: Weak<Shared>) {
     loop {
         ticks.tick().await;
         let Some(shared) = shared.upgrade() else { return };
-        let Some(available) = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes) else {
-            return;
-        };
+        // What programs can have without swapping.
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let Some(available) = proc_bytes(&text, "MemAvailable") else { return };
         let now = is_short(available, short);
         if now != short {
             short = now;
@@ -33,13 +34,6 @@ fn is_short(available: u64, short: bool) -> bool {
     available < limits::LOW_MEMORY_BYTES * if short { 2 } else { 1 }
 }
 
-/// What programs can have without swapping, in bytes, from the text of `/proc/meminfo`.
-fn available_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,13 +47,5 @@ mod tests {
             short = is_short(available, short);
             assert_eq!(short, wanted, "{available}");
         }
-    }
-
-    #[test]
-    fn the_system_tells_what_is_available() {
-        let text = "MemTotal:       24000000 kB\nMemFree: 1 kB\nMemAvailable:    1234 kB\n";
-        assert_eq!(available_bytes(text), Some(1234 * 1024));
-        assert_eq!(available_bytes("MemTotal: 1 kB\n"), None);
-        assert_eq!(available_bytes("MemAvailable: much\n"), None);
     }
 }

@@ -102,8 +102,6 @@ impl Runtime {
 
 /// Resident bytes of the process; 0 where the system does not tell.
 fn resident_bytes() -> u64 {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return 0 };
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")).and_then(|number| number.trim().parse().ok());
-    kibibytes.map_or(0, |kibibytes: u64| kibibytes * 1024)
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    crate::proc::proc_bytes(&status, "VmRSS").unwrap_or(0)
 }

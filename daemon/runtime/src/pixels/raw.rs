@@ -1,19 +1,12 @@
 //! Raw pixels become files without loss when they come, so that everything after that knows pictures only.
 
-use easel_domain::{Class, Error, ImageFormat, RawLayout, Reason};
+use easel_domain::{Error, ImageFormat, RawLayout, Reason};
 use easel_imaging::{Canvas, Channels, Output, Samples};
 
 /// A file that holds the same samples, alpha and profile: TIFF, which costs a copy, and PNG for what TIFF has no place for (grey with
 /// alpha). Grey floats become colours. Errors name `field`.
 pub(crate) fn file_of_raw(bytes: &[u8], layout: &RawLayout, icc: &[u8], field: &str) -> Result<Vec<u8>, Error> {
-    let told = |error: Error| match error.reason.class() {
-        Class::Caller => {
-            let text = error.violations.first().map_or(error.message.clone(), |wrong| wrong.description.clone());
-            Error::field(error.reason, field, text)
-        }
-        _ => error,
-    };
-    let canvas = Canvas::from_raw(bytes, layout).map_err(told)?;
+    let canvas = Canvas::from_raw(bytes, layout).map_err(|error| error.in_field(field))?;
     let canvas = canvas.with_profile(Some(icc).filter(|icc| !icc.is_empty()));
     if let Some(why) = canvas.notes().first() {
         return Err(Error::field(Reason::InvalidImage, format!("{field}.icc_profile"), why.clone()));

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use easel_domain::{Area, BlobHash, Class, Error, Plan, Reason, Rect, RgbImage, Selection, Size};
+use easel_domain::{Area, BlobHash, Error, Plan, Reason, Rect, RgbImage, Selection, Size};
 use easel_imaging::{Canvas, Mask};
-
-use super::at;
 
 /// A canvas and the mask over it. Shared by the pictures of a generation; dropped at its end.
 #[derive(Debug)]
@@ -25,7 +23,7 @@ impl Edited {
         selection: &Selection,
         for_session: bool,
     ) -> Result<Self, Error> {
-        let canvas = Canvas::open(picture).map_err(|error| at("spec.image", error))?;
+        let canvas = Canvas::open(picture).map_err(|error| error.in_field("spec.image"))?;
         let size = canvas.size();
         let plain = match (selection.area, mask) {
             (Area::Rectangle(rect), _) => Mask::rectangle(rect, size),
@@ -65,18 +63,12 @@ impl Edited {
 }
 
 fn mask_of(file: &[u8], offset: Option<(i32, i32)>, canvas: Size) -> Result<Mask, Error> {
-    let picture = Canvas::open(file).map_err(|error| {
-        // The reader knows one field only.
-        if error.reason.class() == Class::Caller {
-            let text = error.violations.first().map_or(error.message.clone(), |wrong| wrong.description.clone());
-            return Error::field(error.reason, "spec.selection.mask.image", text);
-        }
-        error
-    })?;
+    const FIELD: &str = "spec.selection.mask.image";
+    let picture = Canvas::open(file).map_err(|error| error.in_field(FIELD))?;
     if offset.is_none() && picture.size() != canvas {
         let text =
             format!("has {}, the canvas {canvas}: send a mask of the canvas's size, or give an offset", picture.size());
-        return Err(Error::field(Reason::InvalidRequest, "spec.selection.mask.image", text));
+        return Err(Error::field(Reason::InvalidRequest, FIELD, text));
     }
     Ok(Mask::from_picture(&picture, offset.unwrap_or((0, 0)), canvas))
 }

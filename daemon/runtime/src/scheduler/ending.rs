@@ -8,6 +8,7 @@ use easel_domain::event::{Event, EventKind, ResultImage, State};
 use easel_domain::{Error, GenerationId, Reason, RestartPolicy, limits};
 
 use super::command::{Effect, JobKey, Now};
+use super::queue::needs;
 use super::{Core, Ended};
 
 impl Core {
@@ -60,8 +61,7 @@ impl Core {
             }
         }
         self.keep_leases(now, fx);
-        let active = &self.active;
-        self.models.unload_idle(now.instant, |name| active.values().any(|generation| generation.plan.model == name));
+        self.models.unload_idle(now.instant, |name| needs(&self.active, name));
         self.forget(now, fx);
     }
 

@@ -138,12 +138,12 @@ impl Models {
     /// Memory of all networks that are there or on their way, in bytes; with `also` when that is not yet among them.
     pub(crate) fn bytes_with(&self, also: &str) -> u64 {
         let counted = |model: &&Model| model.is_there() || model.wanted || model.info.name == also;
-        self.list.iter().filter(counted).map(|model| model.bytes.max(model.info.loaded_bytes)).sum()
+        self.list.iter().filter(counted).map(Model::size).sum()
     }
 
     /// Memory of one model's networks when they are loaded, in bytes.
     pub(crate) fn bytes_of(&self, name: &str) -> u64 {
-        self.get(name).map_or(0, |model| model.bytes.max(model.info.loaded_bytes))
+        self.get(name).map_or(0, Model::size)
     }
 
     /// Lets idle models go until `excess` bytes are free, the one that was used longest ago first. Says whether any goes.
@@ -155,7 +155,7 @@ impl Models {
             if freed >= excess {
                 break;
             }
-            freed += model.bytes.max(model.info.loaded_bytes);
+            freed += model.size();
             model.leave();
         }
         freed > 0
@@ -273,6 +273,11 @@ impl Model {
     /// One of its networks is there or being read.
     fn is_there(&self) -> bool {
         self.networks.iter().any(|network| matches!(network, Network::Present | Network::Loading(_)))
+    }
+
+    /// Memory of all its networks in bytes, as predicted, or as it is when that is more.
+    fn size(&self) -> u64 {
+        self.bytes.max(self.info.loaded_bytes)
     }
 
     fn is_idle(&self, in_use: impl Fn(&str) -> bool) -> bool {

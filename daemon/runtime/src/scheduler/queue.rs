@@ -2,7 +2,7 @@
 //! clients take turns; and what one of them may have at one time.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use easel_domain::event::{EventKind, State};
@@ -107,11 +107,6 @@ impl Core {
         self.active.values().filter(|generation| generation.state == State::Running)
     }
 
-    /// A model that something under way or waiting needs.
-    pub(super) fn needs(&self, model: &str) -> bool {
-        self.active.values().any(|generation| generation.plan.model == model)
-    }
-
     /// Notes that a generation had its turn.
     pub(super) fn had_turn(&mut self, key: JobKey, now: Now) {
         let Some(generation) = self.active.get(&key) else { return };
@@ -163,6 +158,11 @@ impl Core {
             format!("the generation needs about {peak} MiB of the {most} MiB that are allowed: ask for a smaller size");
         Err(Error::new(Reason::MemoryExhausted, message).retry_after(retry))
     }
+}
+
+/// Something under way or waiting needs the model.
+pub(super) fn needs(active: &BTreeMap<JobKey, Generation>, model: &str) -> bool {
+    active.values().any(|generation| generation.plan.model == model)
 }
 
 fn waited(generation: &Generation, now: Now) -> Duration {

@@ -16,6 +16,7 @@ use easel_domain::{DisconnectPolicy, Mode, Priority, RestartPolicy, SessionId, l
 
 use super::world::{Ask, World};
 use super::*;
+use crate::Random;
 
 /// The disk: what the store has of each generation, as after a kill.
 #[derive(Clone)]
@@ -28,23 +29,6 @@ struct Kept {
     runs: u32,
     began: Instant,
     cancelled_with: Option<u32>,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % most
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
 }
 
 struct Simulation {
@@ -76,7 +60,7 @@ impl Simulation {
         let mut world = World::with(config());
         world.holds_loads = true;
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             world,
             disk: BTreeMap::new(),
             written: BTreeMap::new(),

@@ -5,6 +5,7 @@ use easel_domain::event::State;
 use easel_domain::{Error, Reason};
 
 use super::command::{ActorKind, Answer, Effect, ModelNews, ModelView, Now, StageView, StatusView};
+use super::queue::needs;
 use super::{Busy, Core, unknown_model};
 use crate::StageHealth;
 
@@ -33,8 +34,7 @@ impl Core {
         if !short {
             return self.models.restore();
         }
-        let active = &self.active;
-        let relieved = self.models.relieve(|name| active.values().any(|generation| generation.plan.model == name));
+        let relieved = self.models.relieve(|name| needs(&self.active, name));
         fx.extend(relieved.into_iter().map(|model| Effect::Unload { actor: ActorKind::Encoder, model }));
     }
 

@@ -1,4 +1,4 @@
-//! The arguments of `models quantize` and `selftest`.
+//! The precisions, for every command that has them, and the arguments of `selftest`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::parse_size;
 
-/// The precisions, for commands that work in this process.
+/// The precisions.
 #[derive(Debug, Args)]
 pub(crate) struct PrecisionArgs {
     /// Precision of the encoder: auto (q8_0 for large ones), f32, q8_0, q4k or int8

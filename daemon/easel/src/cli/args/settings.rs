@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::PrecisionArgs;
+
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -39,15 +41,8 @@ pub(crate) struct SettingsArgs {
     /// Edge in pixels at which the encoder sees the source: 512 or 256
     #[arg(long, value_name = "PX")]
     condition_size: Option<String>,
-    /// Precision of the encoder: auto (q8_0 for large ones), f32, q8_0, q4k or int8
-    #[arg(long, value_name = "NAME")]
-    encoder_precision: Option<String>,
-    /// Precision of the denoiser: f32 or int8
-    #[arg(long, value_name = "NAME")]
-    unet_precision: Option<String>,
-    /// Precision of the VAE: f32 or int8
-    #[arg(long, value_name = "NAME")]
-    vae_precision: Option<String>,
+    #[command(flatten)]
+    precisions: PrecisionArgs,
     /// Most capable instructions that are used: auto, amx, avx512, avx2 or portable
     #[arg(long, value_name = "NAME")]
     instructions: Option<String>,
@@ -111,9 +106,6 @@ impl SettingsArgs {
             ("default_model", &self.default_model),
             ("engine", &self.engine),
             ("condition_size", &self.condition_size),
-            ("encoder_precision", &self.encoder_precision),
-            ("unet_precision", &self.unet_precision),
-            ("vae_precision", &self.vae_precision),
             ("instructions", &self.instructions),
             ("threads", &self.threads),
             ("cpu_slots", &self.cpu_slots),
@@ -131,6 +123,6 @@ impl SettingsArgs {
             ("log_format", &self.log_format),
             ("log_dir", &self.log_dir),
         ];
-        all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)))
+        all.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).chain(self.precisions.flags())
     }
 }

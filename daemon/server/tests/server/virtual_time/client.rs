@@ -8,13 +8,13 @@ use easel_proto::v1;
 use easel_proto::v1::generation_event::Event;
 use easel_proto::v1::generation_service_client::GenerationServiceClient;
 use easel_proto::v1::session_service_client::SessionServiceClient;
+use easel_runtime::Random;
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::daemon::{Wire, soon};
-use super::random::Random;
 use crate::support::{png, told};
 
 /// What came of everything.

@@ -9,14 +9,13 @@
 
 mod client;
 mod daemon;
-mod random;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use client::{Client, Tally};
 use daemon::{Daemon, LONGEST_WORK, LONGEST_WRITE};
-use random::Random;
+use easel_runtime::Random;
 
 /// Clients at one time.
 const CLIENTS: u64 = 6;
@@ -64,10 +63,10 @@ async fn one_run(
     clients: &[Arc<Mutex<Client>>],
     (end, moment): (End, Duration),
 ) {
-    let daemon = Daemon::start(random.next(), home);
+    let daemon = Daemon::start(random.bits(), home);
     let mut acting = tokio::task::JoinSet::new();
     for client in clients {
-        acting.spawn(client::act(Arc::clone(client), daemon.wire(), Random::new(random.next()), ACTS));
+        acting.spawn(client::act(Arc::clone(client), daemon.wire(), Random::new(random.bits()), ACTS));
     }
     match end {
         End::Killed => tokio::time::sleep(moment).await,
