@@ -127,21 +127,21 @@ impl<E: Engine, K: Kind<E>> Worker<E, K> {
         let Assignment { model, job, urgency, stop, .. } = assignment;
         let ready = match self.core.handle(Input::Wanted { model: &model }, now()) {
             Decision::Load => self.load(&model, urgency, &stop),
-            Decision::Refuse(wait) => Err(Outcome::Failed(
-                Error::new(Reason::EngineUnavailable, format!("the {} is out of order", K::KIND.name()))
-                    .retry_after(wait),
-            )),
+            Decision::Refuse(wait) => {
+                let error = Error::new(Reason::EngineUnavailable, format!("the {} is out of order", K::KIND.name()))
+                    .retry_after(wait);
+                if job.is_none() {
+                    self.tell_model(&model, ModelNews::Failed(error.clone()));
+                }
+                Err(Outcome::Failed(error))
+            }
             _ => Ok(()),
         };
         match (job, ready) {
             (Some((key, work, task)), Ok(())) => self.compute(&model, (key, work, task), urgency, stop),
             (Some((key, work, _)), Err(outcome)) => self.finish(key, work, outcome, Took::default(), false),
-            (None, ready) => {
-                if let Err(Outcome::Failed(error)) = ready {
-                    self.tell_model(&model, ModelNews::Failed(error));
-                }
-                self.tell(Command::Free { actor: K::KIND });
-            }
+            // How the reading went was told when it was over; told again it would reach who asked in between.
+            (None, _) => self.tell(Command::Free { actor: K::KIND }),
         }
     }
 
