@@ -1,52 +1,28 @@
-// Plays the tutorial: the plugin is built from the blocks of the page alone, is what stands in this folder, and works in a browser.
+// The plugin that the tutorial builds works in a browser.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { pathToFileURL } from "node:url";
 
 import { accessible, Daemon, launch, missing, pair, SHOTS } from "../../shared/test/chromium.mjs";
-
-const HERE = join(dirname(fileURLToPath(import.meta.url)), "..");
-/** One folder deeper than a plugin of one's own, so that git knows nothing of it. */
-const PLUGIN = join(HERE, "build-tutorial");
-const PAGE = readFileSync(join(HERE, "TUTORIAL.md"), "utf8");
-const BLOCKS = [...PAGE.matchAll(/^```\w+ (\S+)\n([\s\S]*?)^```$/gm)].map(([, name, text]) => ({ name, text }));
-
-test("what the tutorial writes is what stands here", () => {
-  assert.deepEqual(BLOCKS.map(({ name }) => name), ["tsconfig.json", "src/css.d.ts", "build.mjs", "src/host/doodle.ts", "src/main.ts"]);
-  for (const { name, text } of BLOCKS) {
-    assert.equal(text, readFileSync(join(HERE, name), "utf8"), name);
-  }
-  const minutes = [...PAGE.matchAll(/\((\d+) minutes\)/g)].reduce((sum, [, count]) => sum + Number(count), 0);
-  assert.equal(minutes, 15);
-});
-
-test("every step builds", () => {
-  rmSync(PLUGIN, { recursive: true, force: true });
-  cpSync(join(HERE, "app"), join(PLUGIN, "app"), { recursive: true });
-  for (const { name, text } of BLOCKS) {
-    mkdirSync(dirname(join(PLUGIN, name)), { recursive: true });
-    writeFileSync(join(PLUGIN, name), name === "tsconfig.json" ? text.replace("../shared", "../../shared") : text);
-  }
-  execFileSync(process.execPath, ["build.mjs"], { cwd: PLUGIN, stdio: "inherit" });
-});
+import { build, HERE } from "./tutorial.mjs";
 
 describe("the plugin of the tutorial", { skip: missing }, () => {
-  let daemon, browser, page;
+  let plugin, daemon, browser, page;
 
   before(async () => {
+    plugin = build("build-tutorial");
     daemon = await Daemon.start("denoise_step_ms=200");
     browser = await launch(daemon);
     page = await browser.newPage({ viewport: { width: 640, height: 480 } });
-    await page.goto(pathToFileURL(join(PLUGIN, "build", "index.html")).href);
+    await page.goto(pathToFileURL(join(plugin, "build", "index.html")).href);
   });
   after(async () => {
     await browser?.close();
     await daemon?.stop();
-    rmSync(PLUGIN, { recursive: true, force: true });
+    rmSync(join(HERE, "build-tutorial"), { recursive: true, force: true });
   });
 
   const drawing = () => page.evaluate(() => globalThis.doodle.canvas.toDataURL());
